@@ -1,0 +1,52 @@
+package parti
+
+// Option sets an optional collaborator of a [Manager].
+type Option func(*options)
+
+type options struct {
+	hooks   Hooks
+	logger  Logger
+	metrics MetricsCollector
+	agent   ElectionAgent
+	updater WorkerConsumerUpdater
+}
+
+// WithHooks sets the callbacks; nil means none. The struct is copied.
+func WithHooks(h *Hooks) Option {
+	return func(o *options) {
+		if h != nil {
+			o.hooks = *h
+		}
+	}
+}
+
+// WithLogger sets the logger; nil, like the default, logs nothing.
+func WithLogger(l Logger) Option {
+	return func(o *options) {
+		if l != nil {
+			o.logger = l
+		}
+	}
+}
+
+// WithMetrics sets the metrics collector; nil, like the default, collects
+// nothing.
+func WithMetrics(m MetricsCollector) Option {
+	return func(o *options) {
+		if m != nil {
+			o.metrics = m
+		}
+	}
+}
+
+// WithElectionAgent lets an external agent decide which worker may lead. The
+// default, nil, elects in NATS alone, which is safe in production too.
+func WithElectionAgent(a ElectionAgent) Option {
+	return func(o *options) { o.agent = a }
+}
+
+// WithWorkerConsumerUpdater sets what is told the partitions to consume, such as
+// the helper of package subscription.
+func WithWorkerConsumerUpdater(u WorkerConsumerUpdater) Option {
+	return func(o *options) { o.updater = u }
+}

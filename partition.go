@@ -1,0 +1,137 @@
+package parti
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// DefaultWeight is the weight of a partition that declares none.
+const DefaultWeight = 100
+
+// Partition is one unit of work that exactly one worker owns at a time.
+type Partition struct {
+	// Keys names the partition, from the general to the particular, for
+	// example {"orders", "0"}. At least one key, none of them empty.
+	Keys []string `json:"keys"`
+	// Weight is the relative cost of processing the partition. Zero or less
+	// counts as [DefaultWeight].
+	Weight int64 `json:"weight"`
+}
+
+// ID returns the keys joined with '.', which is what a subject template calls
+// {{.PartitionID}}. Characters that mean something in a NATS subject ('.', '*',
+// '>'), the escape character '%', blanks and control characters are written as
+// %XX, so that two partitions with different keys never share an id.
+func (p Partition) ID() string {
+	switch len(p.Keys) {
+	case 0:
+		return ""
+	case 1:
+		return escapeKey(p.Keys[0])
+	}
+	var b strings.Builder
+	for i, k := range p.Keys {
+		if i > 0 {
+			b.WriteByte('.')
+		}
+		b.WriteString(escapeKey(k))
+	}
+	return b.String()
+}
+
+// String returns the id of the partition.
+func (p Partition) String() string { return p.ID() }
+
+// Compare orders partitions by their keys, then by weight: negative when p
+// comes before q, zero when they are equal, positive otherwise.
+func (p Partition) Compare(q Partition) int {
+	if c := slices.Compare(p.Keys, q.Keys); c != 0 {
+		return c
+	}
+	switch {
+	case p.Weight < q.Weight:
+		return -1
+	case p.Weight > q.Weight:
+		return 1
+	}
+	return 0
+}
+
+// validate says what is wrong with the keys of a partition, or nil.
+func (p Partition) validate() error {
+	if len(p.Keys) == 0 {
+		return fmt.Errorf("partition without keys: give it at least one")
+	}
+	for i, k := range p.Keys {
+		if k == "" {
+			return fmt.Errorf("partition %q: key %d is empty: leave it out or name it", p.Keys, i)
+		}
+	}
+	return nil
+}
+
+// reserved tells the bytes that may not stand in an id as they are.
+func reserved(c byte) bool {
+	return c <= ' ' || c == 0x7f || c == '.' || c == '*' || c == '>' || c == '%'
+}
+
+const hexDigits = "0123456789ABCDEF"
+
+func escapeKey(k string) string {
+	n := 0
+	for i := range len(k) {
+		if reserved(k[i]) {
+			n++
+		}
+	}
+	if n == 0 {
+		return k
+	}
+	b := make([]byte, 0, len(k)+2*n)
+	for i := range len(k) {
+		if c := k[i]; reserved(c) {
+			b = append(b, '%', hexDigits[c>>4], hexDigits[c&15])
+		} else {
+			b = append(b, c)
+		}
+	}
+	return string(b)
+}
+
+// partitionFromID is the inverse of ID.
+func partitionFromID(id string, weight int64) (Partition, error) {
+	keys := strings.Split(id, ".")
+	for i, k := range keys {
+		u, err := unescapeKey(k)
+		if err != nil {
+			return Partition{}, fmt.Errorf("partition id %q: %w", id, err)
+		}
+		keys[i] = u
+	}
+	p := Partition{Keys: keys, Weight: weight}
+	return p, p.validate()
+}
+
+func unescapeKey(k string) (string, error) {
+	if !strings.Contains(k, "%") {
+		return k, nil
+	}
+	b := make([]byte, 0, len(k))
+	for i := 0; i < len(k); i++ {
+		if k[i] != '%' {
+			b = append(b, k[i])
+			continue
+		}
+		if i+2 >= len(k) {
+			return "", fmt.Errorf("cut off escape %q", k[i:])
+		}
+		hi, lo := strings.IndexByte(hexDigits, k[i+1]), strings.IndexByte(hexDigits, k[i+2])
+		if hi < 0 || lo < 0 {
+			return "", fmt.Errorf("bad escape %q", k[i:i+3])
+		}
+		b = append(b, byte(hi<<4|lo))
+		i += 2
+	}
+	return string(b), nil
+}
