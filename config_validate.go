@@ -66,13 +66,14 @@ func (c *checker) identity(cfg *Config) {
 		c.refuse("App", a, "at most %d bytes of UTF-8 without control characters", maxAppLen)
 	}
 	lo, hi := cfg.WorkerIDMin, cfg.WorkerIDMax
-	if lo < 0 || lo > maxWorkerID {
+	loOK, hiOK := lo >= 0 && lo <= maxWorkerID, hi >= 0 && hi <= maxWorkerID
+	if !loOK {
 		c.refuse("WorkerIDMin", lo, "0 to %d", maxWorkerID)
 	}
 	switch {
-	case hi < 0 || hi > maxWorkerID:
+	case !hiOK:
 		c.refuse("WorkerIDMax", hi, "0 to %d", maxWorkerID)
-	case hi < lo:
+	case loOK && hi < lo:
 		c.refuse("WorkerIDMax", hi, "at least WorkerIDMin, which is %d (a zero WorkerIDMax counts as 99)", lo)
 	}
 	if o := cfg.Ownership; o != OwnershipAvailable && o != OwnershipExclusive {

@@ -24,6 +24,8 @@ const (
 	// list, and the parser takes quadratic time (20 s for 64 KiB of '[') and deep
 	// recursion for nested ones.
 	maxBrackets = 16
+
+	byteOrderMark = "\ufeff"
 )
 
 // LoadConfig reads a configuration from YAML, fills the defaults and validates
@@ -45,7 +47,7 @@ func LoadConfig(r io.Reader) (*Config, error) {
 	if len(text) > maxConfigSize {
 		return nil, refuseFile("more than 64 KiB", "a configuration of parti, which is smaller")
 	}
-	root, err := parseYAML(string(text))
+	root, err := parseYAML(strings.TrimPrefix(string(text), byteOrderMark))
 	if err != nil {
 		return nil, err
 	}
@@ -220,8 +222,11 @@ func set(dst reflect.Value, n ast.Node) (want string) {
 		dst.SetInt(i)
 	case reflect.Float64:
 		f, err := strconv.ParseFloat(text, 64)
-		if _, nan := n.(*ast.NanNode); nan {
-			f, err = math.NaN(), nil // YAML spells it otherwise; Validate refuses it
+		switch t := n.(type) { // numbers that YAML spells otherwise; Validate refuses them
+		case *ast.InfinityNode:
+			f, err = t.Value, nil
+		case *ast.NanNode:
+			f, err = math.NaN(), nil
 		}
 		if !plain || err != nil {
 			return "a number"

@@ -52,7 +52,7 @@ func reconnectAllowance(nc *nats.Conn, heartbeatTTL time.Duration) time.Duration
 	case o.CustomReconnectDelayCB != nil, o.ReconnectToServerCB != nil:
 		return heartbeatTTL // the delay is the user's secret
 	}
-	allowance := o.ReconnectWait + reconnectJitter(nc)
+	allowance := o.ReconnectWait + reconnectJitter(o)
 	if len(nc.Servers()) > 1 {
 		// The one tried first may be the one that is gone.
 		allowance += o.Timeout
@@ -60,14 +60,13 @@ func reconnectAllowance(nc *nats.Conn, heartbeatTTL time.Duration) time.Duration
 	return allowance
 }
 
-// reconnectJitter chooses as nats.go does between the jitters for plain and TLS
-// connections. A server that requires TLS switches Opts.Secure on, under a lock
-// that we cannot take: TLSRequired asks with the lock.
-func reconnectJitter(nc *nats.Conn) time.Duration {
-	if nc.Opts.TLSConfig != nil || nc.TLSRequired() || nc.Opts.Secure {
-		return nc.Opts.ReconnectJitterTLS
+// reconnectJitter chooses between the jitters for plain and TLS connections as
+// nats.go does. Ask while connected: the first connect may switch Secure on.
+func reconnectJitter(o *nats.Options) time.Duration {
+	if o.Secure || o.TLSConfig != nil {
+		return o.ReconnectJitterTLS
 	}
-	return nc.Opts.ReconnectJitter
+	return o.ReconnectJitter
 }
 
 // slowestPing is how late a dead connection may be noticed without a warning.
