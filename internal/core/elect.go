@@ -196,7 +196,7 @@ func (c *Core) campaignKey(head headRecord, headRev uint64) {
 func (c *Core) leaderValue() []byte {
 	c.beat.seq++
 	return encode(leaderRecord{
-		Format: format, Worker: c.worker(), Inc: c.inc, Term: c.elect.term,
+		formatted: ours, Worker: c.worker(), Inc: c.inc, Term: c.elect.term,
 		TTL: toMillis(c.cfg.HeartbeatTTL), Seq: c.beat.seq,
 	})
 }
@@ -211,7 +211,7 @@ func (c *Core) takeTerm(head headRecord, headRev uint64) {
 		c.foreignApp(head.App)
 		return
 	}
-	head.Format, head.Term, head.Leader, head.Window = format, e.term, c.worker(), 0
+	head.formatted, head.Term, head.Leader, head.Window = ours, e.term, c.worker(), 0
 	if c.cfg.App != "" {
 		head.App = c.cfg.App
 	}
