@@ -208,7 +208,7 @@ func set(dst reflect.Value, n ast.Node) (want string) {
 		dst.SetInt(int64(d))
 		return ""
 	}
-	switch dst.Kind() { //nolint:exhaustive // a test loads every field
+	switch dst.Kind() {
 	case reflect.String:
 		if !ok {
 			return "a text"
