@@ -107,20 +107,39 @@ func (c *Core) sawID(n int, ev Watched) {
 
 func (c *Core) resumeClaim() {
 	if c.claim.active && !c.claim.held {
-		c.claim.busy = false
 		c.tryClaim()
 	}
 }
 
 func (c *Core) claimTimer() {
 	c.claim.await = -1
+	if c.canClaim() && c.claim.mine != 0 && !c.inQueue() {
+		c.takeTicket() // removed as too old, or the watch is slow: a conflict then
+		return
+	}
 	c.tryClaim()
+}
+
+// canClaim tells whether an attempt can be made and its premises are known.
+func (c *Core) canClaim() bool {
+	cl := &c.claim
+	return cl.active && !cl.held && !cl.busy && c.conn.up && c.watch[watchClaim].synced
+}
+
+// inQueue tells whether the watch shows the own ticket, and so all before it.
+func (c *Core) inQueue() bool {
+	_, ok := c.claim.tickets[c.nonce]
+	return ok
 }
 
 // tryClaim makes the next attempt when everything it depends on is known.
 func (c *Core) tryClaim() {
 	cl := &c.claim
-	if !cl.active || cl.held || cl.busy || !c.conn.up || !c.watch[watchClaim].synced || cl.await >= 0 {
+	if !c.canClaim() || cl.await >= 0 {
+		return
+	}
+	if cl.mine != 0 && !c.inQueue() {
+		c.timer.sooner(timerClaim, c.now+c.cfg.HeartbeatInterval)
 		return
 	}
 	if !cl.checked {
@@ -196,17 +215,14 @@ func (c *Core) takeTicket() {
 		switch d.Err {
 		case OK:
 			c.claim.mine = d.Rev
-			// The queue is known once the watch shows the own ticket.
-			if _, seen := c.claim.tickets[c.nonce]; seen {
-				c.tryClaim()
-			} else {
-				c.claimLater(c.cfg.HeartbeatInterval)
-			}
+			c.tryClaim()
 		case Conflict: // an earlier attempt did arrive
 			if t, seen := c.claim.tickets[c.nonce]; seen {
 				c.claim.mine = t.rev
+				c.tryClaim()
+				return
 			}
-			c.claimLater(c.backoff(0))
+			c.claimLater(c.cfg.HeartbeatInterval)
 		default:
 			c.claimFailed()
 		}
@@ -254,18 +270,15 @@ func (c *Core) claimConflict(n int) {
 	c.measure(MetricClaimConflicts, 1, "")
 	cl := &c.claim
 	delete(cl.dead, n)
+	if _, seen := cl.ids[n]; !seen {
+		cl.await = n
+		c.claimLater(c.cfg.HeartbeatInterval)
+	}
 	if cl.mine == 0 {
-		if _, seen := cl.ids[n]; !seen {
-			cl.await = n
-			c.timer.set(timerClaim, c.now+c.cfg.HeartbeatInterval)
-		}
 		c.takeTicket()
 		return
 	}
-	if _, seen := cl.ids[n]; !seen {
-		cl.await = n
-	}
-	c.claimLater(c.cfg.HeartbeatInterval)
+	c.tryClaim()
 }
 
 // claimLater tries again on the next news of the watch, or after d.
