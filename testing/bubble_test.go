@@ -149,3 +149,20 @@ func TestBubbleWaits(t *testing.T) {
 		}
 	})
 }
+
+// Parallel tests may use bubbles: they take turns.
+func TestBubblesInParallel(t *testing.T) {
+	for _, name := range []string{"a", "b", "c", "d"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+				nc := srv.Connect(t)
+				for range 2000 {
+					if err := nc.FlushTimeout(time.Second); err != nil {
+						t.Fatal(err)
+					}
+				}
+			})
+		})
+	}
+}
