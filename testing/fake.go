@@ -63,19 +63,20 @@ type Fake struct {
 	changed chan struct{}
 	phase   phase
 	done    chan struct{}
-	err     error
+	err     error // why it ended by itself
+	stopErr error // what Stop returns
 
-	state    parti.State
-	resume   parti.State // to return to from degraded
-	id       string
-	claims   int // ids claimed so far
-	leader   bool
-	term     uint64
-	version  uint64
-	owned    map[string]held // by partition id
-	told     map[string]held // what the hook has been told
-	waiting  []parti.Partition
-	refreshs int
+	state     parti.State
+	resume    parti.State // to return to from degraded
+	id        string
+	claims    int // ids claimed so far
+	leader    bool
+	term      uint64
+	version   uint64
+	owned     map[string]held // by partition id
+	told      map[string]held // what the hook has been told
+	waiting   []parti.Partition
+	refreshes int
 }
 
 type held struct {
@@ -198,12 +199,13 @@ func (f *Fake) end(ctx context.Context, cause error) error {
 	}
 	select {
 	case <-f.done:
-		return nil
-	case <-bound.Done():
+	case <-bound.Done(): // by itself, or because finish has ended
 	}
 	select {
-	case <-f.done: // which ends bound too
-		return nil
+	case <-f.done:
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.stopErr
 	default:
 		return fmt.Errorf("stop: %w", bound.Err())
 	}
@@ -220,6 +222,9 @@ func (f *Fake) finish(ctx context.Context, running bool) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		f.stopErr = fmt.Errorf("stop: %w", err)
+	}
 	clear(f.owned) // even if nobody could be told
 	f.id, f.leader = "", false
 }
@@ -273,7 +278,7 @@ func (f *Fake) RefreshPartitions(ctx context.Context) error {
 	f.mu.Lock()
 	err := f.usable()
 	if err == nil {
-		f.refreshs++
+		f.refreshes++
 	}
 	f.mu.Unlock()
 	if err != nil || f.opts.OnRefresh == nil {

@@ -179,7 +179,7 @@ func (f *Fake) LoseID() error {
 func (f *Fake) Refreshes() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.refreshs
+	return f.refreshes
 }
 
 func (f *Fake) check(operation string) error {
@@ -194,8 +194,8 @@ func (f *Fake) check(operation string) error {
 // call says how users' code is called: it gets hooks as its context and is
 // waited for as long as wait lasts.
 type call struct {
-	wait, hooks context.Context //nolint:containedctx // lives for one call
-	last        bool            // the calls that end the fake
+	wait, hooks context.Context
+	last        bool // the calls that end the fake
 }
 
 // now is a call before the end: waited for until it returns.

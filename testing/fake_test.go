@@ -94,7 +94,7 @@ func started(t *testing.T, ps ...parti.Partition) (*partitest.Fake, *journal) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := f.Stop(context.Background()); err != nil { //nolint:usetesting // t.Context has ended
+		if err := f.Stop(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})

@@ -129,7 +129,7 @@ func checkAssign(t testing.TB, s parti.AssignmentStrategy, c strategyCase) {
 			return
 		}
 	}
-	rng := rand.New(rand.NewPCG(1, uint64(len(c.partitions)))) //nolint:gosec // the same shuffles in every run are wanted
+	rng := rand.New(rand.NewPCG(1, uint64(len(c.partitions))))
 	for range 3 {
 		rng.Shuffle(len(workers), func(i, j int) { workers[i], workers[j] = workers[j], workers[i] })
 		rng.Shuffle(len(partitions), func(i, j int) { partitions[i], partitions[j] = partitions[j], partitions[i] })

@@ -179,7 +179,7 @@ func (r rebalancer) Rebalance(in parti.RebalanceInput) (map[string][]parti.Parti
 	quota := (len(items) + len(workers) - 1) / len(workers)
 	for i, it := range items {
 		full := len(out[it.prev]) >= quota
-		if slices.Contains(workers, it.prev) && !full && !(r.eager && i == 0) {
+		if slices.Contains(workers, it.prev) && !full && (!r.eager || i > 0) {
 			out[it.prev] = append(out[it.prev], it.p)
 		} else {
 			orphans = append(orphans, it.p)
