@@ -36,6 +36,7 @@ type World struct {
 	list    *core.List
 	lists   map[string]*core.List // by digest, all that ever were
 	hosts   int
+	coming  int // processes about to be started
 	steps   int
 
 	// kvDown: until then no operation on the store is answered.
