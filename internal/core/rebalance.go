@@ -115,10 +115,12 @@ func (c *Core) advanceLeader() {
 		l.fresh, l.urgent = nil, false
 	}
 	released := c.releaseHolders()
-	if c.grantsReady() {
+	changed = changed || released && !l.draining() && len(l.gone) == 0
+	// A commit takes along what is ready: a partition that nobody drains any
+	// more and nobody has yet would be in none of the lists.
+	if c.grantsReady() || changed {
 		changed = c.grant() || changed
 	}
-	changed = changed || released && !l.draining() && len(l.gone) == 0
 	if changed {
 		c.startCommit()
 		return
