@@ -45,6 +45,7 @@ type leader struct {
 
 	// The plan in flight.
 	planning  bool
+	answer    func() // what the strategy said, taken in once no commit is under way
 	planEpoch int
 	planFor   []string
 	planBad   int
@@ -104,6 +105,11 @@ func (c *Core) advanceLeader() {
 	}
 	if l.commit.busy {
 		return
+	}
+	if l.answer != nil {
+		if l.answer(); l.commit.busy {
+			return
+		}
 	}
 	if l.refreshAsked {
 		l.refreshAsked, l.urgent = false, true
@@ -265,22 +271,27 @@ func (c *Core) makePlan(reason string) {
 		if c.lead == nil || c.lead.term != term || l.planEpoch != epoch {
 			return
 		}
-		l.planning = false
-		if d.Owners == nil {
-			c.planFailed(d.Text)
-			return
-		}
-		l.planBad = 0
-		for _, w := range workers { // who died meanwhile gets nothing
-			if m := l.members[w]; m == nil || m.dead {
-				if s := l.seatOf(w); s == nil || !s.away {
-					return
-				}
+		l.answer = func() { c.planAnswered(list, workers, d) }
+	})})
+}
+
+func (c *Core) planAnswered(list *List, workers []string, d Done) {
+	l := c.lead
+	l.planning, l.answer = false, nil
+	if d.Owners == nil {
+		c.planFailed(d.Text)
+		return
+	}
+	l.planBad = 0
+	for _, w := range workers { // who died meanwhile gets nothing
+		if m := l.members[w]; m == nil || m.dead {
+			if s := l.seatOf(w); s == nil || !s.away {
+				return
 			}
 		}
-		l.planFor = workers
-		c.planned(list, d.Owners)
-	})})
+	}
+	l.planFor = workers
+	c.planned(list, d.Owners)
 }
 
 func (c *Core) planFailed(why string) {
