@@ -253,7 +253,9 @@ func (n *Nemesis) loseWatch() {
 // lateWatch holds back a watch: by less than what would be noticed as silence.
 func (n *Nemesis) lateWatch() {
 	if p := n.victim(); p != nil && len(p.watches) > 0 {
-		p.watches[n.w.rng.IntN(len(p.watches))].block(min(n.length(), 10*time.Second))
+		d := min(n.length(), 10*time.Second)
+		n.w.faultsEnd = max(n.w.faultsEnd, n.w.now+d)
+		p.watches[n.w.rng.IntN(len(p.watches))].block(d)
 	}
 }
 
@@ -266,13 +268,16 @@ func (n *Nemesis) flaky() {
 
 func (n *Nemesis) slowDrain() {
 	if p := n.victim(); p != nil {
+		p.disturb(n.longest)
 		p.drainMax, p.drainTo = n.length(), n.w.now+n.longest
 	}
 }
 
 func (n *Nemesis) hang() {
 	if p := n.victim(); p != nil {
-		p.hang = n.w.now + n.length()
+		d := n.length()
+		p.hang = n.w.now + d
+		p.disturb(d)
 	}
 }
 

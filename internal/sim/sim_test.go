@@ -119,6 +119,7 @@ func simulate(seed uint64, see func(*World)) (*World, error) {
 	}
 	w.Run(d)
 	nem.End()
+	w.Run(max(0, w.faultsEnd-w.now))
 	if err := w.Settle(); err != nil {
 		return w, err
 	}

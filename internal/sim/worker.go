@@ -361,5 +361,7 @@ func (p *Worker) Refresh() {
 
 // disturb notes a fault of this worker that lasts for d.
 func (p *Worker) disturb(d time.Duration) {
-	p.disturbed = max(p.disturbed, p.world.now+d+p.world.check.margin())
+	w := p.world
+	w.faultsEnd = max(w.faultsEnd, w.now+d)
+	p.disturbed = max(p.disturbed, w.now+d+w.check.margin())
 }

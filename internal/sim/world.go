@@ -39,6 +39,7 @@ type World struct {
 	coming  int // processes about to be started
 	steps   int
 
+	faultsEnd time.Duration // when the last fault so far ends
 	// kvDown: until then no operation on the store is answered.
 	kvDown time.Duration
 	// latency bounds the one way to the store.
