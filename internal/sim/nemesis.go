@@ -175,7 +175,7 @@ func (n *Nemesis) roll() {
 
 func (n *Nemesis) join() {
 	for range 1 + n.w.rng.IntN(3) {
-		if len(n.w.Live()) < n.most {
+		if len(n.w.Live())+n.w.coming < n.most {
 			n.w.hosts++
 			n.spawn(n.w.hosts)
 		}

@@ -94,7 +94,7 @@ func world(seed uint64) (*World, int) {
 	w.cfg.Agent = w.chance(0.1)
 	w.agent.liar = w.chance(0.3)
 	if w.chance(0.1) {
-		w.cfg.IDMax = n + 1 // few ids
+		w.cfg.IDMax = n + 2 // few ids
 	}
 	ids := make([]string, 1+w.rng.IntN(24))
 	weights := make([]int64, len(ids))
