@@ -113,7 +113,9 @@ func TestWatchDoesNotBelieveThatNothingWaits(t *testing.T) {
 
 func TestWatchLostByRestart(t *testing.T) {
 	d := startServer(t, nil)
-	s := open(t, d.connect(t), config())
+	cfg := config()
+	cfg.Heartbeat = time.Hour // it is not found by silence
+	s := open(t, d.connect(t), cfg)
 	rev, err := s.Create(within(t), 0, "k", []byte("1"))
 	if err != nil {
 		t.Fatal(err)
@@ -133,7 +135,9 @@ func TestWatchLostByRestart(t *testing.T) {
 
 func TestWatchLostByClose(t *testing.T) {
 	js := startServer(t, nil).connect(t)
-	s := open(t, js, config())
+	cfg := config()
+	cfg.Heartbeat = time.Hour // it is not found by silence
+	s := open(t, js, cfg)
 	r := watch(t, s, "k", "w")
 	r.Synced(t)
 	js.Conn().Close()
