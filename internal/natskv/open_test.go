@@ -178,7 +178,11 @@ func TestOpenReportsLimits(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w := open(t, js, config()).Warnings()
+	s := open(t, js, config())
+	if err := s.Rebind(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	w := s.Warnings()
 	if len(w) != 2 || !strings.Contains(w[0], "bucket ids allows 50 consumers") || !strings.Contains(w[1], "1048576 bytes") {
 		t.Errorf("warnings %q, want one about the consumers of ids and one about the size of election", w)
 	}

@@ -38,11 +38,11 @@ func startScript(t *testing.T, change func(*scripted)) (*scripted, *natskv.Store
 	// One subscription, so that requests are answered one after the other.
 	if _, err := sc.nc.Subscribe(">", func(m *nats.Msg) {
 		switch {
-		case strings.HasPrefix(m.Subject, "$JS.API.STREAM.INFO."):
+		case strings.Contains(m.Subject, "STREAM.INFO."):
 			sc.info(m)
-		case strings.HasPrefix(m.Subject, "$JS.API.CONSUMER.CREATE."):
+		case strings.Contains(m.Subject, "CONSUMER.CREATE."):
 			sc.answer(m, map[string]any{"num_pending": 1})
-		case strings.HasPrefix(m.Subject, "$KV."):
+		case strings.Contains(m.Subject, "$KV."):
 			sc.writes <- m
 		}
 	}); err != nil {
@@ -65,7 +65,7 @@ func (sc *scripted) answer(m *nats.Msg, v any) {
 }
 
 func (sc *scripted) info(m *nats.Msg) {
-	name := strings.TrimPrefix(m.Subject, "$JS.API.STREAM.INFO.KV_")
+	_, name, _ := strings.Cut(m.Subject, "STREAM.INFO.KV_")
 	subjects := map[string]int{}
 	for _, k := range sc.keys {
 		subjects["$KV."+name+"."+k] = 1
