@@ -46,7 +46,7 @@ type balancer struct {
 	pool   []int32 // those with owner None
 	pooled int64   // their weight
 	undo   []change
-	start  uint64 // where scans begin on the circle of hashes
+	start  uint32 // where scans begin on the circle of hashes
 }
 
 // change remembers an owner that a round changed.
@@ -63,31 +63,35 @@ func (b *balancer) setWidth(width float64) {
 			d.WriteString(id)
 			d.Write([]byte{0})
 		}
-		b.start = d.Sum64()
+		b.start = uint32(d.Sum64() >> 32)
 	}
 }
 
 // run places what has no owner and then refines until nothing gets better.
 func (b *balancer) run() {
-	for _, i := range b.p.keys.order {
-		if b.owners[i] == plan.None {
-			b.pool = append(b.pool, i)
+	for i, o := range b.owners {
+		if o == plan.None {
+			b.pool = append(b.pool, int32(i))
 			b.pooled += b.p.weights[i]
 		}
 	}
 	if len(b.pool) > 0 {
-		b.round()
+		b.round(false)
 	}
+	bold := false
 	for range maxRounds {
 		before := b.outside()
 		if before == 0 {
 			return
 		}
 		b.undo = b.undo[:0]
-		b.round()
+		b.round(bold)
 		if b.outside() >= before {
 			b.revert()
-			return
+			if bold {
+				return
+			}
+			bold = true
 		}
 	}
 }
@@ -104,10 +108,10 @@ func (b *balancer) outside() int64 {
 // round is one pass of the algorithm: heavy partitions without an owner first,
 // while others can still make room for them, then what the workers above the
 // band must give and those below it need, then everything without an owner.
-func (b *balancer) round() {
+func (b *balancer) round(bold bool) {
 	b.placeHeavy()
 	items := b.items()
-	b.shedHard(items)
+	b.shedHard(items, bold)
 	b.shedSoft(items)
 	b.place(b.pool)
 	b.pool = b.pool[:0]
@@ -189,14 +193,16 @@ func (b *balancer) items() [][]int32 {
 	for w := range items {
 		items[w] = all[end[w]:end[w]:end[w+1]]
 	}
-	order := b.p.keys.order
-	at := sort.Search(len(order), func(n int) bool { return b.p.keys.hash[order[n]] >= b.start })
-	for _, part := range [][]int32{order[at:], order[:at]} {
-		for _, i := range part {
-			if o := b.owners[i]; o != plan.None {
-				if _, giant := b.pinned[i]; !giant {
-					items[o] = append(items[o], i)
-				}
+	n := int32(len(b.owners))
+	at := int32(sort.Search(int(n), func(i int) bool { return b.p.order[i].hash() >= b.start }))
+	for k := range n {
+		i := at + k
+		if i >= n {
+			i -= n
+		}
+		if o := b.owners[i]; o != plan.None {
+			if _, giant := b.pinned[i]; !giant {
+				items[o] = append(items[o], i)
 			}
 		}
 	}
@@ -206,7 +212,7 @@ func (b *balancer) items() [][]int32 {
 // shedHard takes from every worker above the band what it has too much: first
 // what has its home at a worker below the band, then whatever fits, last the
 // partition nearest to what is still too much.
-func (b *balancer) shedHard(items [][]int32) {
+func (b *balancer) shedHard(items [][]int32, bold bool) {
 	for w := range int32(len(b.load)) {
 		if b.load[w] <= b.high[w] {
 			continue
@@ -232,7 +238,7 @@ func (b *balancer) shedHard(items [][]int32) {
 				nearest = i
 			}
 		}
-		if nearest != plan.None && b.low[w]-(b.load[w]-b.p.weights[nearest]) < excess {
+		if nearest != plan.None && (bold || b.low[w]-(b.load[w]-b.p.weights[nearest]) < excess) {
 			b.take(nearest)
 		}
 	}

@@ -178,13 +178,13 @@ func (p *problem) giantWorker(i int32, owners, homes []int32, free []bool) int32
 	return best
 }
 
-// sortHeaviestFirst sorts partitions by weight, those of equal weight by hash and
-// keys.
+// sortHeaviestFirst sorts partitions by weight, those of equal weight by
+// position.
 func (p *problem) sortHeaviestFirst(list []int32) {
 	slices.SortFunc(list, func(a, b int32) int {
 		if c := cmp.Compare(p.weights[b], p.weights[a]); c != 0 {
 			return c
 		}
-		return p.keys.compare(p.parts, a, b)
+		return cmp.Compare(a, b)
 	})
 }

@@ -53,10 +53,10 @@ func quotas(n, workers int, capacities []float64, held []int) []int {
 	return quota
 }
 
-// deal gives every worker its quota of partitions, taken in the given order.
+// deal gives every worker its quota of partitions, taken in order of position.
 // Those in the hands of a worker with room stay; the others are dealt to the
 // workers with room in turn.
-func deal(p *problem, order []int32) []int32 {
+func deal(p *problem) []int32 {
 	owners := make([]int32, len(p.parts))
 	held := make([]int, len(p.workers))
 	for i := range owners {
@@ -69,8 +69,7 @@ func deal(p *problem, order []int32) []int32 {
 		}
 	}
 	room := quotas(len(p.parts), len(p.workers), p.capacities, held)
-	for _, i := range order {
-		o := owners[i]
+	for i, o := range owners {
 		switch {
 		case o == plan.None:
 		case room[o] > 0:
@@ -80,8 +79,8 @@ func deal(p *problem, order []int32) []int32 {
 		}
 	}
 	turn := newTurns(room)
-	for _, i := range order {
-		if owners[i] == plan.None {
+	for i, o := range owners {
+		if o == plan.None {
 			owners[i] = turn.next()
 		}
 	}
