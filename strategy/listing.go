@@ -18,6 +18,7 @@ type listing struct {
 	weights  []int64  // by position, effective, so above zero
 	total    int64
 	heaviest int64
+	lightest int64
 	even     bool   // all weights are equal
 	seen     []seen // by index: what the listing was made of
 }
@@ -71,10 +72,10 @@ func (l *lister) make(partitions []parti.Partition) (*listing, error) {
 		return nil, fmt.Errorf("%d partitions: want at most %d", len(partitions), math.MaxInt32)
 	}
 	made := &listing{
-		order:   make([]hashed, len(partitions)),
-		weights: make([]int64, len(partitions)),
-		even:    true,
-		seen:    make([]seen, len(partitions)),
+		lightest: math.MaxInt64,
+		order:    make([]hashed, len(partitions)),
+		weights:  make([]int64, len(partitions)),
+		seen:     make([]seen, len(partitions)),
 	}
 	for i := range partitions {
 		p := &partitions[i]
@@ -87,23 +88,27 @@ func (l *lister) make(partitions []parti.Partition) (*listing, error) {
 		}
 		made.total += w
 		made.heaviest = max(made.heaviest, w)
-		made.even = made.even && w == made.heaviest
+		made.lightest = min(made.lightest, w)
 		made.seen[i] = seen{first: &p.Keys[0], keys: len(p.Keys), weight: p.Weight}
-		if !l.byKeys {
-			made.order[i] = newHashed(hashKeys(l.seed, p.Keys), i)
-		} else {
-			made.order[i] = newHashed(0, i)
-		}
+		made.order[i] = newHashed(0, i)
 	}
 	if !l.byKeys {
+		inParallel(len(partitions), func(from, to int) {
+			for i := from; i < to; i++ {
+				made.order[i] = newHashed(hashKeys(l.seed, partitions[i].Keys), i)
+			}
+		})
 		made.order = sortHashed(made.order)
 	}
+	made.even = made.lightest == made.heaviest
 	if err := made.settle(partitions); err != nil {
 		return nil, err
 	}
-	for n, h := range made.order {
-		made.weights[n] = effective(made.seen[h.number()].weight)
-	}
+	inParallel(len(partitions), func(from, to int) {
+		for n := from; n < to; n++ {
+			made.weights[n] = effective(made.seen[made.order[n].number()].weight)
+		}
+	})
 	return made, nil
 }
 

@@ -154,8 +154,10 @@ func (p *problem) result(owners []int32) map[string][]parti.Partition {
 		from[next[o]] = p.order[n].number()
 		next[o]++
 	}
-	for n, i := range from {
-		all[n] = p.parts[i]
-	}
+	inParallel(len(all), func(lo, hi int) {
+		for n, i := range from[lo:hi] {
+			all[lo+n] = p.parts[i]
+		}
+	})
 	return out
 }

@@ -1,0 +1,171 @@
+package strategy
+
+import (
+	"math"
+	"sort"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/arloliu/parti/internal/plan"
+)
+
+// shed takes partitions from workers above the band until they are inside it, and
+// from others until what has no owner suffices to lift everybody into the band.
+func (b *balancer) shed(bold bool) {
+	need := make([]int64, len(b.load))
+	var needed, excess int64
+	for w, l := range b.load {
+		need[w] = max(0, b.low[w]-l)
+		needed += need[w]
+		excess += max(0, l-b.high[w])
+	}
+	if needed > 0 && needed > b.pooled {
+		excess -= b.shedHome(need, needed-b.pooled-excess)
+	}
+	var items [][]int32
+	if excess > 0 {
+		items = b.items()
+		for w, l := range b.load {
+			if l > b.high[w] {
+				b.shedExcess(int32(w), items[w], bold)
+			}
+		}
+	}
+	missing := -b.pooled
+	for w, l := range b.load {
+		missing += max(0, b.low[w]-l)
+	}
+	if missing > 0 {
+		if items == nil {
+			items = b.items()
+		}
+		b.shedFullest(missing, items)
+	}
+}
+
+// shedHome takes what has its home at a worker that needs it: from workers above
+// the band as far as they must give anyway, and up to missing from those who stay
+// at or above their level. It returns how much of the excess above the band it
+// took.
+//
+// It goes through the partitions backwards, while a cold start takes those that a
+// home cannot keep forwards: so a worker that left and comes back finds the
+// partitions that it had.
+func (b *balancer) shedHome(need []int64, missing int64) (excess int64) {
+	for i := int32(len(b.owners)) - 1; i >= 0; i-- {
+		o, h := b.owners[i], b.homes[i]
+		if o == h || need[h] <= 0 || o == plan.None || b.isPinned(i) {
+			continue
+		}
+		switch w := b.weights[i]; {
+		case w <= b.load[o]-b.high[o]:
+			excess += w
+		case w <= b.load[o]-b.level[o] && missing > 0:
+			missing -= w
+			excess += max(0, b.load[o]-b.high[o])
+		default:
+			continue
+		}
+		need[h] -= b.weights[i]
+		b.take(i)
+	}
+	return excess
+}
+
+// shedExcess takes from a worker above the band what it has too much: first
+// whatever fits, then the partition nearest to what is still too much, if that
+// does more good than harm.
+func (b *balancer) shedExcess(w int32, items []int32, bold bool) {
+	for _, i := range items {
+		excess := b.load[w] - b.high[w]
+		if excess < b.lightest {
+			break
+		}
+		if b.owners[i] == w && b.weights[i] <= excess && !b.isPinned(i) {
+			b.take(i)
+		}
+	}
+	excess := b.load[w] - b.high[w]
+	if excess <= 0 {
+		return
+	}
+	nearest := plan.None
+	for _, i := range items {
+		if b.owners[i] == w && b.weights[i] >= excess && !b.isPinned(i) && (nearest == plan.None || b.weights[i] < b.weights[nearest]) {
+			nearest = i
+		}
+	}
+	if nearest == plan.None {
+		return
+	}
+	if short := b.low[w] - (b.load[w] - b.weights[nearest]); bold || short < excess {
+		b.take(nearest)
+	}
+}
+
+// shedFullest takes what is missing from whoever is fullest at the time.
+func (b *balancer) shedFullest(missing int64, items [][]int32) {
+	over := make([]int64, len(b.load))
+	for w, l := range b.load {
+		over[w] = l - b.level[w]
+	}
+	fullest := newTopHeap(over)
+	next := make([]int, len(b.load))
+	for missing > 0 {
+		o := fullest.top()
+		if next[o] == len(items[o]) {
+			if over[o] == math.MinInt64 {
+				return
+			}
+			fullest.add(o, math.MinInt64-over[o])
+			continue
+		}
+		i := items[o][next[o]]
+		next[o]++
+		if w := b.weights[i]; b.owners[i] == o && b.load[o]-w >= b.low[o] && !b.isPinned(i) {
+			b.take(i)
+			missing -= w
+			fullest.add(o, -w)
+		}
+	}
+}
+
+// items lists the partitions of each worker by position, beginning at b.start.
+func (b *balancer) items() [][]int32 {
+	end := make([]int, len(b.load)+1)
+	for _, o := range b.owners {
+		if o != plan.None {
+			end[o+1]++
+		}
+	}
+	for w := range b.load {
+		end[w+1] += end[w]
+	}
+	all := make([]int32, end[len(b.load)])
+	next := end[:len(b.load)]
+	items := make([][]int32, len(b.load))
+	for w := range items {
+		items[w] = all[end[w]:end[w+1]]
+	}
+	fill := func(from, to int) {
+		for i := from; i < to; i++ {
+			if o := b.owners[i]; o != plan.None {
+				all[next[o]] = int32(i)
+				next[o]++
+			}
+		}
+	}
+	fill(b.start, len(b.owners))
+	fill(0, b.start)
+	return items
+}
+
+// scanStart returns the position where scans begin: it depends on the workers, so
+// that it is not always the same partitions that move.
+func (p *problem) scanStart() int {
+	var salt uint64
+	for _, id := range p.workers {
+		salt = mix(salt + xxhash.Sum64String(id))
+	}
+	return sort.Search(len(p.order), func(i int) bool { return p.order[i].hash() >= uint32(salt>>32) })
+}
