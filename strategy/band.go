@@ -6,7 +6,7 @@ import (
 
 // maxRounds bounds how often a plan is refined. One or two are the rule; many
 // happen only when few and heavy partitions cannot be spread evenly.
-const maxRounds = 16
+const maxRounds = 64
 
 // balance returns owners that keep every worker's load within ±width of its
 // share, as near as the weights allow, with few moves away from the previous
@@ -45,10 +45,11 @@ type balancer struct {
 	owners []int32 // None: taken from its owner and not placed yet
 	*levels
 	load   []int64
-	pool   []int32 // those with owner None
-	pooled int64   // their weight
-	undo   []change
-	start  int // position where scans begin
+	pool   []int32  // those with owner None
+	pooled int64    // their weight
+	undo   []change // of this round
+	taken  bool     // anything at all, in any round
+	start  int      // position where scans begin
 }
 
 // change remembers an owner that a round changed.
@@ -71,10 +72,12 @@ func (b *balancer) collect() bool {
 	return len(b.pool) > 0
 }
 
-// refine repeats rounds while they get better, and undoes one that does not.
+// refine repeats whatever brings more load into the band, and then takes back
+// what need not have moved, until neither finds anything.
 func (b *balancer) refine() {
 	for range maxRounds {
-		if b.outside() == 0 || !b.improve(false) && !b.improve(true) {
+		better := b.outside() > 0 && (b.improve(false) || b.improve(true) || b.exchange())
+		if !better && !b.restore() {
 			return
 		}
 	}
@@ -124,6 +127,7 @@ func (b *balancer) round(bold bool) {
 func (b *balancer) take(i int32) {
 	o, w := b.owners[i], b.weights[i]
 	b.undo = append(b.undo, change{i, o})
+	b.taken = true
 	b.owners[i] = plan.None
 	b.load[o] -= w
 	b.pool = append(b.pool, i)
@@ -150,7 +154,7 @@ func (b *balancer) place(list []int32) {
 		b.owners[i] = to
 		b.load[to] += w
 		b.pooled -= w
-		most.add(to, -w)
+		most.set(to, room[to]-w)
 	}
 }
 

@@ -22,10 +22,11 @@ func newTopHeap(key []int64) *topHeap {
 // top returns the worker with the greatest key.
 func (h *topHeap) top() int32 { return h.at[0] }
 
-// add changes the key of worker w.
-func (h *topHeap) add(w int32, delta int64) {
-	h.key[w] += delta
-	if delta > 0 {
+// set changes the key of worker w.
+func (h *topHeap) set(w int32, key int64) {
+	old := h.key[w]
+	h.key[w] = key
+	if key > old {
 		h.up(int(h.pos[w]))
 	} else {
 		h.down(int(h.pos[w]))

@@ -109,15 +109,16 @@ func (b *balancer) shedFullest(missing int64, items [][]int32) {
 	for w, l := range b.load {
 		over[w] = l - b.level[w]
 	}
+	const empty = math.MinInt64 // has nothing to give any more
 	fullest := newTopHeap(over)
 	next := make([]int, len(b.load))
 	for missing > 0 {
 		o := fullest.top()
 		if next[o] == len(items[o]) {
-			if over[o] == math.MinInt64 {
+			if over[o] == empty {
 				return
 			}
-			fullest.add(o, math.MinInt64-over[o])
+			fullest.set(o, empty)
 			continue
 		}
 		i := items[o][next[o]]
@@ -125,7 +126,7 @@ func (b *balancer) shedFullest(missing int64, items [][]int32) {
 		if w := b.weights[i]; b.owners[i] == o && b.load[o]-w >= b.low[o] && !b.isPinned(i) {
 			b.take(i)
 			missing -= w
-			fullest.add(o, -w)
+			fullest.set(o, over[o]-w)
 		}
 	}
 }
