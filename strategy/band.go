@@ -19,7 +19,15 @@ const maxRounds = 64
 //
 // Its result is a fixed point: with it as previous owners nothing moves.
 func balance(p *problem, homes []int32, width float64) []int32 {
-	b := &balancer{problem: p, homes: homes, owners: make([]int32, len(p.order))}
+	n := len(p.workers)
+	b := &balancer{
+		problem: p,
+		homes:   homes,
+		owners:  make([]int32, len(p.order)),
+		need:    make([]int64, n),
+		key:     make([]int64, n),
+		next:    make([]int, n),
+	}
 	if p.prev == nil {
 		// A cold start fills a narrower band, so that the first change need not
 		// begin with repairs.
@@ -50,6 +58,12 @@ type balancer struct {
 	undo   []change // of this round
 	taken  bool     // anything at all, in any round
 	start  int      // position where scans begin
+
+	// Memory that rounds use again.
+	need, key []int64
+	next      []int
+	heap      topHeap
+	items     items
 }
 
 // change remembers an owner that a round changed.
@@ -141,11 +155,11 @@ func (b *balancer) place(list []int32) {
 		return
 	}
 	b.sortHeaviestFirst(list)
-	room := make([]int64, len(b.load))
+	room, most := b.key, &b.heap
 	for w, l := range b.load {
 		room[w] = b.level[w] - l
 	}
-	most := newTopHeap(room)
+	most.init(room)
 	for _, i := range list {
 		w, to := b.weights[i], b.homes[i]
 		if room[to] < w {

@@ -3,8 +3,6 @@ package strategy
 import (
 	"cmp"
 	"slices"
-
-	"github.com/arloliu/parti/internal/plan"
 )
 
 // maxExchange bounds the pairs that one exchange looks at. It is meant for
@@ -28,10 +26,10 @@ func (b *balancer) exchange() bool {
 		}
 		return cmp.Compare(v, w)
 	})
-	items := b.items()
+	items := b.itemsByWorker()
 	budget := maxExchange
 	for _, w := range off {
-		if budget -= (len(items[w]) + 1) * (len(b.owners) + len(b.load)); budget < 0 {
+		if budget -= (len(items.of(w)) + 1) * (len(b.owners) + len(b.load)); budget < 0 {
 			return false
 		}
 		if b.exchangeWith(w, items) {
@@ -49,7 +47,7 @@ func (b *balancer) distance(w int32, more int64) int64 {
 
 // exchangeWith makes the best exchange of worker w with another one, if there is
 // any that helps. Of equally good ones it takes that which moves less.
-func (b *balancer) exchangeWith(w int32, items [][]int32) bool {
+func (b *balancer) exchangeWith(w int32, items items) bool {
 	const nothing = int32(-1)
 	var gain, cost int64
 	give, get, other := nothing, nothing, w
@@ -70,17 +68,17 @@ func (b *balancer) exchangeWith(w int32, items [][]int32) bool {
 		if v == w {
 			continue
 		}
-		for _, i := range items[w] {
+		for _, i := range items.of(w) {
 			if !b.isPinned(i) {
 				consider(i, nothing, v)
 			}
 		}
-		for _, j := range items[v] {
+		for _, j := range items.of(v) {
 			if b.isPinned(j) {
 				continue
 			}
 			consider(nothing, j, v)
-			for _, i := range items[w] {
+			for _, i := range items.of(w) {
 				if !b.isPinned(i) {
 					consider(i, j, v)
 				}
@@ -98,31 +96,6 @@ func (b *balancer) exchangeWith(w int32, items [][]int32) bool {
 		b.move(get, w)
 	}
 	return true
-}
-
-// restore gives partitions back to their previous owners, heaviest first, where
-// that brings neither worker farther out of the band, and reports whether there
-// were any.
-func (b *balancer) restore() bool {
-	if b.prev == nil || !b.taken {
-		return false
-	}
-	var moved []int32
-	for i, o := range b.owners {
-		if was := b.prev[i]; was != o && was != plan.None && !b.isPinned(int32(i)) {
-			moved = append(moved, int32(i))
-		}
-	}
-	b.sortHeaviestFirst(moved)
-	any := false
-	for _, i := range moved {
-		w, from, to := b.weights[i], b.owners[i], b.prev[i]
-		if b.distance(from, -w) <= b.distance(from, 0) && b.distance(to, w) <= b.distance(to, 0) {
-			b.move(i, to)
-			any = true
-		}
-	}
-	return any
 }
 
 // move gives partition i to worker w.

@@ -1,5 +1,7 @@
 package strategy
 
+import "slices"
+
 // topHeap is a binary heap of workers by a key, the greatest on top, those with
 // equal keys by index. Keys of any worker may change.
 type topHeap struct {
@@ -8,15 +10,17 @@ type topHeap struct {
 	pos []int32 // worker → heap position
 }
 
-func newTopHeap(key []int64) *topHeap {
-	h := &topHeap{key: key, at: make([]int32, len(key)), pos: make([]int32, len(key))}
+// init makes a heap of the keys, which it then owns.
+func (h *topHeap) init(key []int64) {
+	h.key = key
+	h.at = slices.Grow(h.at[:0], len(key))[:len(key)]
+	h.pos = slices.Grow(h.pos[:0], len(key))[:len(key)]
 	for w := range h.at {
 		h.at[w], h.pos[w] = int32(w), int32(w)
 	}
 	for i := len(h.at)/2 - 1; i >= 0; i-- {
 		h.down(i)
 	}
-	return h
 }
 
 // top returns the worker with the greatest key.

@@ -12,7 +12,7 @@ import (
 // shed takes partitions from workers above the band until they are inside it, and
 // from others until what has no owner suffices to lift everybody into the band.
 func (b *balancer) shed(bold bool) {
-	need := make([]int64, len(b.load))
+	need := b.need
 	var needed, excess int64
 	for w, l := range b.load {
 		need[w] = max(0, b.low[w]-l)
@@ -22,12 +22,12 @@ func (b *balancer) shed(bold bool) {
 	if needed > 0 && needed > b.pooled {
 		excess -= b.shedHome(need, needed-b.pooled-excess)
 	}
-	var items [][]int32
+	var items items
 	if excess > 0 {
-		items = b.items()
+		items = b.itemsByWorker()
 		for w, l := range b.load {
 			if l > b.high[w] {
-				b.shedExcess(int32(w), items[w], bold)
+				b.shedExcess(int32(w), items.of(int32(w)), bold)
 			}
 		}
 	}
@@ -36,8 +36,8 @@ func (b *balancer) shed(bold bool) {
 		missing += max(0, b.low[w]-l)
 	}
 	if missing > 0 {
-		if items == nil {
-			items = b.items()
+		if excess <= 0 {
+			items = b.itemsByWorker()
 		}
 		b.shedFullest(missing, items)
 	}
@@ -104,24 +104,25 @@ func (b *balancer) shedExcess(w int32, items []int32, bold bool) {
 }
 
 // shedFullest takes what is missing from whoever is fullest at the time.
-func (b *balancer) shedFullest(missing int64, items [][]int32) {
-	over := make([]int64, len(b.load))
+func (b *balancer) shedFullest(missing int64, items items) {
+	over, fullest, next := b.key, &b.heap, b.next
 	for w, l := range b.load {
 		over[w] = l - b.level[w]
 	}
 	const empty = math.MinInt64 // has nothing to give any more
-	fullest := newTopHeap(over)
-	next := make([]int, len(b.load))
+	fullest.init(over)
+	clear(next)
 	for missing > 0 {
 		o := fullest.top()
-		if next[o] == len(items[o]) {
+		mine := items.of(o)
+		if next[o] == len(mine) {
 			if over[o] == empty {
 				return
 			}
 			fullest.set(o, empty)
 			continue
 		}
-		i := items[o][next[o]]
+		i := mine[next[o]]
 		next[o]++
 		if w := b.weights[i]; b.owners[i] == o && b.load[o]-w >= b.low[o] && !b.isPinned(i) {
 			b.take(i)
@@ -129,36 +130,6 @@ func (b *balancer) shedFullest(missing int64, items [][]int32) {
 			fullest.set(o, over[o]-w)
 		}
 	}
-}
-
-// items lists the partitions of each worker by position, beginning at b.start.
-func (b *balancer) items() [][]int32 {
-	end := make([]int, len(b.load)+1)
-	for _, o := range b.owners {
-		if o != plan.None {
-			end[o+1]++
-		}
-	}
-	for w := range b.load {
-		end[w+1] += end[w]
-	}
-	all := make([]int32, end[len(b.load)])
-	next := end[:len(b.load)]
-	items := make([][]int32, len(b.load))
-	for w := range items {
-		items[w] = all[end[w]:end[w+1]]
-	}
-	fill := func(from, to int) {
-		for i := from; i < to; i++ {
-			if o := b.owners[i]; o != plan.None {
-				all[next[o]] = int32(i)
-				next[o]++
-			}
-		}
-	}
-	fill(b.start, len(b.owners))
-	fill(0, b.start)
-	return items
 }
 
 // scanStart returns the position where scans begin: it depends on the workers, so
