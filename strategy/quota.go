@@ -34,8 +34,14 @@ func quotas(n, workers int, capacities []float64, held []int) []int {
 		order[w] = w
 	}
 	slices.SortFunc(order, func(a, b int) int {
-		over := func(w int) int { return min(1, max(0, held[w]-quota[w])) }
-		if c := cmp.Compare(over(b), over(a)); c != 0 {
+		// Who has no remainder is due no more, whatever it holds.
+		saves := func(w int) int {
+			if held[w] > quota[w] && (capacities == nil || rest[w] > 1e-9) {
+				return 1
+			}
+			return 0
+		}
+		if c := cmp.Compare(saves(b), saves(a)); c != 0 {
 			return c
 		}
 		if c := cmp.Compare(rest[b], rest[a]); c != 0 {
