@@ -27,6 +27,8 @@ func balance(p *problem, homes []int32, width float64) []int32 {
 		need:    make([]int64, n),
 		key:     make([]int64, n),
 		next:    make([]int, n),
+		pool:    make([]int32, 0, len(p.order)/16),
+		undo:    make([]change, 0, len(p.order)/16),
 	}
 	if p.prev == nil {
 		// A cold start fills a narrower band, so that the first change need not

@@ -40,7 +40,7 @@ func (h hashed) number() int32 { return int32(uint32(h)) }
 // sorted then by insertion: linear time, and six times as fast as comparing. Were
 // the hashes not spread, it would be slow, not wrong.
 func sortHashed(list []hashed) []hashed {
-	shift := 64 - max(1, bits.Len(uint(len(list)))-3)
+	shift := 64 - max(1, bits.Len(uint(len(list)))-2)
 	next := make([]int32, 1<<(64-shift)+1)
 	for _, h := range list {
 		next[h>>shift+1]++

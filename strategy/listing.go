@@ -58,13 +58,24 @@ func (l *listing) of(partitions []parti.Partition) bool {
 	if len(partitions) != len(l.seen) {
 		return false
 	}
-	for i := range partitions {
-		p, s := &partitions[i], &l.seen[i]
-		if len(p.Keys) != s.keys || &p.Keys[0] != s.first || p.Weight != s.weight {
-			return false
+	var changed atomic.Bool
+	inParallel(len(partitions), func(from, to int) {
+		for i := from; i < to; i++ {
+			if look(&partitions[i]) != l.seen[i] {
+				changed.Store(true)
+				return
+			}
 		}
+	})
+	return !changed.Load()
+}
+
+func look(p *parti.Partition) seen {
+	s := seen{keys: len(p.Keys), weight: p.Weight}
+	if len(p.Keys) > 0 {
+		s.first = &p.Keys[0]
 	}
-	return true
+	return s
 }
 
 func (l *lister) make(partitions []parti.Partition) (*listing, error) {
@@ -72,35 +83,35 @@ func (l *lister) make(partitions []parti.Partition) (*listing, error) {
 		return nil, fmt.Errorf("%d partitions: want at most %d", len(partitions), math.MaxInt32)
 	}
 	made := &listing{
-		lightest: math.MaxInt64,
-		order:    make([]hashed, len(partitions)),
-		weights:  make([]int64, len(partitions)),
-		seen:     make([]seen, len(partitions)),
+		order:   make([]hashed, len(partitions)),
+		weights: make([]int64, len(partitions)),
+		seen:    make([]seen, len(partitions)),
 	}
-	for i := range partitions {
-		p := &partitions[i]
-		if err := checkKeys(i, p.Keys); err != nil {
-			return nil, err
+	var bad atomic.Bool
+	inParallel(len(partitions), func(from, to int) {
+		for i := from; i < to; i++ {
+			p := &partitions[i]
+			if len(p.Keys) == 0 || slices.Contains(p.Keys, "") {
+				bad.Store(true)
+				return
+			}
+			made.seen[i] = look(p)
+			var h uint32
+			if !l.byKeys {
+				h = hashKeys(l.seed, p.Keys)
+			}
+			made.order[i] = newHashed(h, i)
 		}
-		w := effective(p.Weight)
-		if w > math.MaxInt64-made.total {
-			return nil, fmt.Errorf("partition %q: weight %d: the weights add up to more than an int64 holds", p, w)
-		}
-		made.total += w
-		made.heaviest = max(made.heaviest, w)
-		made.lightest = min(made.lightest, w)
-		made.seen[i] = seen{first: &p.Keys[0], keys: len(p.Keys), weight: p.Weight}
-		made.order[i] = newHashed(0, i)
+	})
+	if bad.Load() {
+		return nil, badKeys(partitions)
+	}
+	if err := made.weigh(partitions); err != nil {
+		return nil, err
 	}
 	if !l.byKeys {
-		inParallel(len(partitions), func(from, to int) {
-			for i := from; i < to; i++ {
-				made.order[i] = newHashed(hashKeys(l.seed, partitions[i].Keys), i)
-			}
-		})
 		made.order = sortHashed(made.order)
 	}
-	made.even = made.lightest == made.heaviest
 	if err := made.settle(partitions); err != nil {
 		return nil, err
 	}
@@ -110,6 +121,22 @@ func (l *lister) make(partitions []parti.Partition) (*listing, error) {
 		}
 	})
 	return made, nil
+}
+
+// weigh adds up the weights.
+func (l *listing) weigh(partitions []parti.Partition) error {
+	l.lightest = math.MaxInt64
+	for i := range l.seen {
+		w := effective(l.seen[i].weight)
+		if w > math.MaxInt64-l.total {
+			return fmt.Errorf("partition %q: weight %d: the weights add up to more than an int64 holds", partitions[i], w)
+		}
+		l.total += w
+		l.heaviest = max(l.heaviest, w)
+		l.lightest = min(l.lightest, w)
+	}
+	l.even = l.lightest == l.heaviest
+	return nil
 }
 
 // settle orders runs of partitions with equal hashes by their keys, and refuses
@@ -141,16 +168,17 @@ func (l *listing) settle(partitions []parti.Partition) error {
 	return nil
 }
 
-func checkKeys(i int, keys []string) error {
-	if len(keys) == 0 {
-		return fmt.Errorf("partition %d of the list has no keys", i)
-	}
-	for _, key := range keys {
-		if key == "" {
-			return fmt.Errorf("partition %q: one of its keys is empty", keys)
+// badKeys names the first partition whose keys cannot be used.
+func badKeys(partitions []parti.Partition) error {
+	for i := range partitions {
+		if len(partitions[i].Keys) == 0 {
+			return fmt.Errorf("partition %d of the list has no keys", i)
+		}
+		if slices.Contains(partitions[i].Keys, "") {
+			return fmt.Errorf("partition %q: one of its keys is empty", partitions[i].Keys)
 		}
 	}
-	return nil
+	return fmt.Errorf("the list of partitions changed while it was read")
 }
 
 func effective(weight int64) int64 {

@@ -111,22 +111,29 @@ func (p *problem) setPrev(workers []string, owners []int32) error {
 			rank[i] = int32(w)
 		}
 	}
-	prev := make([]int32, len(owners))
 	alive := false
-	for n, h := range p.order {
-		switch o := owners[h.number()]; {
-		case o == plan.None:
-			prev[n] = plan.None
-		case o < 0 || int(o) >= len(workers):
-			return fmt.Errorf("partition %q: previous owner %d of %d", p.parts[h.number()], o, len(workers))
-		default:
-			prev[n] = rank[o]
-			alive = alive || rank[o] != plan.None
+	for i, o := range owners {
+		if o == plan.None {
+			continue
 		}
+		if o < 0 || int(o) >= len(workers) {
+			return fmt.Errorf("partition %q: previous owner %d of %d", p.parts[i], o, len(workers))
+		}
+		alive = alive || rank[o] != plan.None
 	}
-	if alive {
-		p.prev = prev
+	if !alive {
+		return nil
 	}
+	p.prev = make([]int32, len(owners))
+	inParallel(len(owners), func(from, to int) {
+		for n := from; n < to; n++ {
+			if o := owners[p.order[n].number()]; o == plan.None {
+				p.prev[n] = plan.None
+			} else {
+				p.prev[n] = rank[o]
+			}
+		}
+	})
 	return nil
 }
 

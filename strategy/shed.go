@@ -89,10 +89,13 @@ func (b *balancer) shedExcess(w int32, items []int32, bold bool) {
 	if excess <= 0 {
 		return
 	}
-	nearest := plan.None
+	nearest, ideal := plan.None, max(excess, b.lightest)
 	for _, i := range items {
 		if b.owners[i] == w && b.weights[i] >= excess && !b.isPinned(i) && (nearest == plan.None || b.weights[i] < b.weights[nearest]) {
 			nearest = i
+			if b.weights[i] == ideal {
+				break
+			}
 		}
 	}
 	if nearest == plan.None {
