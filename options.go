@@ -11,6 +11,30 @@ type options struct {
 	updater WorkerConsumerUpdater
 }
 
+// newOptions applies opts to the defaults, which log and measure nothing.
+func newOptions(opts []Option) options {
+	o := options{logger: nopLogger{}, metrics: NopMetrics{}}
+	for _, opt := range opts {
+		if opt != nil {
+			opt(&o)
+		}
+	}
+	// A nil pointer in an interface is nobody to call.
+	if isNil(o.logger) {
+		o.logger = nopLogger{}
+	}
+	if isNil(o.metrics) {
+		o.metrics = NopMetrics{}
+	}
+	if isNil(o.agent) {
+		o.agent = nil
+	}
+	if isNil(o.updater) {
+		o.updater = nil
+	}
+	return o
+}
+
 // WithHooks sets the callbacks; nil means none. The struct is copied.
 func WithHooks(h *Hooks) Option {
 	return func(o *options) {
