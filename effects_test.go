@@ -14,14 +14,14 @@ import (
 	"github.com/arloliu/parti/internal/natskv"
 )
 
-// fakeAgent records its calls.
-type fakeAgent struct {
+// scriptAgent records its calls.
+type scriptAgent struct {
 	mu    sync.Mutex
 	calls []string
 	do    func(ctx context.Context, call string) (bool, error)
 }
 
-func (a *fakeAgent) call(ctx context.Context, name string) (bool, error) {
+func (a *scriptAgent) call(ctx context.Context, name string) (bool, error) {
 	a.mu.Lock()
 	a.calls = append(a.calls, name)
 	a.mu.Unlock()
@@ -31,21 +31,21 @@ func (a *fakeAgent) call(ctx context.Context, name string) (bool, error) {
 	return a.do(ctx, name)
 }
 
-func (a *fakeAgent) RequestLeadership(ctx context.Context, worker string, lease time.Duration) (bool, error) {
+func (a *scriptAgent) RequestLeadership(ctx context.Context, worker string, lease time.Duration) (bool, error) {
 	return a.call(ctx, fmt.Sprintf("request %s %v", worker, lease))
 }
 
-func (a *fakeAgent) RenewLeadership(ctx context.Context) error {
+func (a *scriptAgent) RenewLeadership(ctx context.Context) error {
 	_, err := a.call(ctx, "renew")
 	return err
 }
 
-func (a *fakeAgent) ReleaseLeadership(ctx context.Context) error {
+func (a *scriptAgent) ReleaseLeadership(ctx context.Context) error {
 	_, err := a.call(ctx, "release")
 	return err
 }
 
-func (a *fakeAgent) IsLeader(ctx context.Context) bool {
+func (a *scriptAgent) IsLeader(ctx context.Context) bool {
 	yes, _ := a.call(ctx, "is leader")
 	return yes
 }
@@ -299,7 +299,7 @@ func TestUsersErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				told := make(chan error, 1)
-				agent := &fakeAgent{do: func(ctx context.Context, _ string) (bool, error) { return tc.agent(ctx) }}
+				agent := &scriptAgent{do: func(ctx context.Context, _ string) (bool, error) { return tc.agent(ctx) }}
 				m := newTestManager(t, WithElectionAgent(agent), WithHooks(&Hooks{OnError: func(_ context.Context, err error) error {
 					told <- err
 					return nil
@@ -439,7 +439,7 @@ func TestListCacheRebuildsAPublishedList(t *testing.T) {
 
 func TestAgentIsCalledInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		agent := &fakeAgent{do: func(_ context.Context, call string) (bool, error) {
+		agent := &scriptAgent{do: func(_ context.Context, call string) (bool, error) {
 			time.Sleep(time.Second)
 			return call != "is leader", nil
 		}}

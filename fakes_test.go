@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -149,6 +150,9 @@ func (c *fakeConn) listening() int {
 type fakeStore struct {
 	do    func(ctx context.Context, verb core.Verb, bucket int, key string) (natskv.Entry, error)
 	watch func(ctx context.Context, filter string, fn func(natskv.Event)) (stop func(), err error)
+
+	rebind func(context.Context) error
+	closed atomic.Int32
 }
 
 func (s *fakeStore) op(ctx context.Context, verb core.Verb, bucket int, key string) (natskv.Entry, error) {
@@ -183,6 +187,15 @@ func (s *fakeStore) Watch(ctx context.Context, _ int, filter, _ string, fn func(
 	}
 	return s.watch(ctx, filter, fn)
 }
+
+func (s *fakeStore) Rebind(ctx context.Context) error {
+	if s.rebind == nil {
+		return nil
+	}
+	return s.rebind(ctx)
+}
+
+func (s *fakeStore) Close() { s.closed.Add(1) }
 
 func (*fakeStore) Warnings() []string { return nil }
 func (*fakeStore) Created(b int) string {

@@ -42,7 +42,7 @@ func TestNewManagerCopiesTheConfig(t *testing.T) {
 	cfg := &Config{WorkerIDPrefix: "w"}
 	m, err := NewManager(cfg, fakeJS{nc: &nats.Conn{}}, sourceFunc(func(context.Context) ([]Partition, error) { return nil, nil }),
 		strategyFunc(func([]string, []Partition) (map[string][]Partition, error) { return nil, nil }),
-		nil, WithElectionAgent((*fakeAgent)(nil)), WithWorkerConsumerUpdater(updaterFunc(nil)), WithMetrics((*NopMetrics)(nil)), WithLogger((*logLines)(nil)))
+		nil, WithElectionAgent((*scriptAgent)(nil)), WithWorkerConsumerUpdater(updaterFunc(nil)), WithMetrics((*NopMetrics)(nil)), WithLogger((*logLines)(nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -342,8 +342,8 @@ func TestStopIsBounded(t *testing.T) {
 				}
 				began := time.Now()
 				err := m.Stop(ctx)
-				if d := time.Since(began); d != tc.want {
-					t.Errorf("took %v, want %v", d, tc.want)
+				if d := time.Since(began); d != tc.want+usersGrace {
+					t.Errorf("took %v, want %v", d, tc.want+usersGrace)
 				}
 				if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "OnError") {
 					t.Errorf("got %v", err)
