@@ -14,6 +14,7 @@ import (
 type election struct {
 	rec     leaderRecord
 	rev     uint64 // of the leader key; 0 = absent
+	free    uint64 // rev when the own campaign began: what was judged then
 	changed time.Duration
 	phase   campaign
 	epoch   int           // of campaigns; results of earlier ones are ignored
@@ -104,6 +105,7 @@ func (c *Core) considerCampaign() {
 func (c *Core) campaign() {
 	e := &c.elect
 	e.epoch++
+	e.free = e.rev
 	c.timer.set(timerCampaignEnd, c.now+c.cfg.ElectionTimeout)
 	if !c.cfg.Agent || e.agent {
 		c.campaignHead()
@@ -171,8 +173,8 @@ func (c *Core) campaignKey(head headRecord, headRev uint64) {
 	e := &c.elect
 	e.phase = takesKey
 	began, epoch := c.now, e.epoch
-	op := KV{Verb: Update, Bucket: Election, Key: c.leaderKeyName(), Val: c.leaderValue(), Rev: e.rev, Timeout: c.renewTimeout()}
-	if e.rev == 0 {
+	op := KV{Verb: Update, Bucket: Election, Key: c.leaderKeyName(), Val: c.leaderValue(), Rev: e.free, Timeout: c.renewTimeout()}
+	if e.free == 0 {
 		op.Verb = Create
 	}
 	c.kv(op, false, func(d Done) {
@@ -312,20 +314,14 @@ func (c *Core) releaseKey() {
 	if !c.leadKey.active {
 		return
 	}
-	rev := c.leadKey.rev
-	busy := c.leadKey.busy
-	c.deactivate(&c.leadKey)
 	e := &c.elect
-	e.rev, e.changed = max(e.rev, rev), c.now
-	if rev == 0 || busy || !c.conn.up {
-		return // a write is in flight, or nothing can be written: it lapses
-	}
-	e.resign = true
-	c.kv(KV{Verb: Delete, Bucket: Election, Key: c.leaderKeyName(), Rev: rev, Timeout: c.renewTimeout()}, false, func(d Done) {
+	e.rev, e.changed, e.resign = max(e.rev, c.leadKey.rev), c.now, true
+	c.release(&c.leadKey, func() {
 		e.resign = false
-		if d.Err == OK && e.rev <= rev {
+		if e.rev <= c.leadKey.rev {
 			e.rev, e.rec = 0, leaderRecord{}
 		}
+		c.resumeStop()
 	})
 }
 
