@@ -94,6 +94,7 @@ func (c *Core) sawHead(val []byte, rev uint64) {
 	}
 	a.head, a.rev, a.seen, a.confirmed = head, rev, head.at(), c.now
 	c.elect.seen = max(c.elect.seen, head.Term)
+	c.sawCommit(head.at(), rev)
 	c.obey()
 }
 
