@@ -21,7 +21,7 @@ type checker struct {
 	last    published
 	writers map[uint64]*Worker // who wrote heads of a term
 	tokens  map[string]grant   // the latest grant of each partition
-	created map[string]bool    // payloads and drain lists ever written
+	created map[string]string  // payloads and drain lists ever written
 	holders map[string]hold    // of ids
 
 	moves   int // counted by leaders
@@ -39,7 +39,7 @@ type hold struct {
 func newChecker(w *World) *checker {
 	return &checker{
 		w: w, runners: map[string][]*Worker{}, contested: map[string]bool{},
-		writers: map[uint64]*Worker{}, tokens: map[string]grant{}, created: map[string]bool{}, holders: map[string]hold{},
+		writers: map[uint64]*Worker{}, tokens: map[string]grant{}, created: map[string]string{}, holders: map[string]hold{},
 	}
 }
 
@@ -126,10 +126,12 @@ func (c *checker) wrote(p *Worker, op core.KV, _ uint64) {
 		c.headWritten(p, op)
 	case "part", "drain":
 		switch {
-		case op.Verb == core.Create && c.created[op.Key]:
-			c.fail("%s writes %s a second time", p.name, op.Key)
 		case op.Verb == core.Create:
-			c.created[op.Key] = true
+			// The same again may come late, when it has been deleted.
+			if old, ok := c.created[op.Key]; ok && old != string(op.Val) {
+				c.fail("%s writes %s a second time, with other content", p.name, op.Key)
+			}
+			c.created[op.Key] = string(op.Val)
 		case op.Verb == core.Update:
 			c.fail("%s changes %s", p.name, op.Key)
 		case op.Verb == core.Delete && c.named(op.Key):
