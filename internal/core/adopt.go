@@ -2,6 +2,7 @@ package core
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -93,6 +94,9 @@ func (c *Core) sawHead(val []byte, rev uint64) {
 	}
 	a.head, a.rev, a.seen, a.confirmed = head, rev, head.at(), c.now
 	c.elect.seen = max(c.elect.seen, head.Term)
+	if c.elect.phase == leads && head.Term > c.elect.term {
+		c.stepDown("another leader took term "+strconv.FormatUint(head.Term, 10), true)
+	}
 	c.obey()
 }
 

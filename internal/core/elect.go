@@ -21,9 +21,10 @@ type election struct {
 	seen    uint64        // highest term seen anywhere
 	barred  time.Duration // no campaign before
 	tries   int
-	agent   bool // the agent said yes
-	asking  bool // an agent call is in flight
-	resign  bool // the own leader key is being deleted
+	agent   bool   // the agent said yes
+	asking  bool   // an agent call is in flight
+	free    uint64 // revision of the leader key when the campaign found it free
+	resign  bool   // the own leader key is being deleted
 }
 
 type campaign uint8
@@ -104,6 +105,7 @@ func (c *Core) considerCampaign() {
 func (c *Core) campaign() {
 	e := &c.elect
 	e.epoch++
+	e.free = e.rev
 	c.timer.set(timerCampaignEnd, c.now+c.cfg.ElectionTimeout)
 	if !c.cfg.Agent || e.agent {
 		c.campaignHead()
@@ -118,6 +120,7 @@ func (c *Core) campaign() {
 		e.asking = false
 		if e.epoch != epoch || e.phase != asksAgent {
 			if d.Yes { // too late: give back what nobody waits for any more
+				e.agent = true
 				c.releaseAgent()
 			}
 			return
@@ -171,8 +174,8 @@ func (c *Core) campaignKey(head headRecord, headRev uint64) {
 	e := &c.elect
 	e.phase = takesKey
 	began, epoch := c.now, e.epoch
-	op := KV{Verb: Update, Bucket: Election, Key: c.leaderKeyName(), Val: c.leaderValue(), Rev: e.rev, Timeout: c.renewTimeout()}
-	if e.rev == 0 {
+	op := KV{Verb: Update, Bucket: Election, Key: c.leaderKeyName(), Val: c.leaderValue(), Rev: e.free, Timeout: c.renewTimeout()}
+	if e.free == 0 {
 		op.Verb = Create
 	}
 	c.kv(op, false, func(d Done) {
