@@ -2,6 +2,7 @@ package testing_test
 
 import (
 	"errors"
+	"syscall"
 	"testing"
 	"time"
 
@@ -63,6 +64,9 @@ func TestLinkCut(t *testing.T) {
 		}
 		if _, err := nats.Connect(link.URL(), link.Options()...); err == nil {
 			t.Error("dialed over a cut link")
+		}
+		if _, err := link.Dial("tcp", "127.0.0.1:1"); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("dial over a cut link: %v", err)
 		}
 		link.Heal()
 		<-found

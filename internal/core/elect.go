@@ -14,6 +14,7 @@ import (
 type election struct {
 	rec     leaderRecord
 	rev     uint64 // of the leader key; 0 = absent
+	free    uint64 // rev when the own campaign began: what was judged then
 	changed time.Duration
 	phase   campaign
 	epoch   int           // of campaigns; results of earlier ones are ignored
