@@ -22,10 +22,9 @@ type election struct {
 	seen    uint64        // highest term seen anywhere
 	barred  time.Duration // no campaign before
 	tries   int
-	agent   bool   // the agent said yes
-	asking  bool   // an agent call is in flight
-	free    uint64 // revision of the leader key when the campaign found it free
-	resign  bool   // the own leader key is being deleted
+	agent   bool // the agent said yes
+	asking  bool // an agent call is in flight
+	resign  bool // the own leader key is being deleted
 }
 
 type campaign uint8
