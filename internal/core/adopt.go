@@ -113,22 +113,26 @@ func (c *Core) obey() {
 		return
 	}
 	i := slices.IndexFunc(a.head.Seats, func(s headSeat) bool { return s.Worker == c.worker() })
+	named := i >= 0 && a.head.Seats[i].Inc == c.inc
+	part := ref{}
+	if named {
+		part = a.head.Seats[i].Part
+	}
 	switch {
-	case i < 0 || a.head.Seats[i].Inc != c.inc:
-		if a.named { // it did name this incarnation: now it owns nothing
-			c.log(Warn, "not part of the assignment any more", "version", a.head.Version)
-			a.part = ref{}
-			c.apply(nil, true)
-		}
-	case a.named && a.head.Seats[i].Part == a.part:
+	case !named && !a.named: // not yet
+	case a.named && part == a.part:
 		a.lifecycle = a.head.Lifecycle
 		if len(a.applying) == 0 {
 			a.applied = a.seen
 		} else {
 			c.apply(a.owned, true)
 		}
+	case !named: // it did name this incarnation: now it owns nothing
+		c.log(Warn, "not part of the assignment any more", "version", a.head.Version)
+		a.part = ref{}
+		c.apply(nil, true)
 	default:
-		c.fetch(a.head.Seats[i].Part)
+		c.fetch(part)
 	}
 }
 
