@@ -64,7 +64,10 @@ func (c *Core) sawBeat(w string, ev Watched, live bool) {
 	if rec.Refresh > m.rec.Refresh && m.rev != 0 || rec.Refresh > 0 && m.rev == 0 && live {
 		l.refreshAsked = true
 	}
-	m.rec, m.rev, m.seen = rec, ev.Rev, c.now
+	if live || m.rev != 0 || m.seen >= l.began {
+		m.seen = c.now
+	}
+	m.rec, m.rev = rec, ev.Rev
 	m.proven = m.proven || live
 	if rec.Revoked == 0 {
 		m.dead, m.looking = false, false
@@ -93,6 +96,9 @@ func (c *Core) judge() {
 			continue
 		}
 		at := c.silentSince(m) + c.memberTTL(m) + c.cfg.EmergencyGracePeriod
+		if m.seen < l.began { // the predecessor, perhaps deposed and alive: its heartbeat must be overdue too
+			at = max(at, l.began+max(m.rec.Interval.duration(), c.cfg.HeartbeatInterval)*11/10)
+		}
 		if outage[w] {
 			at = min(at+m.rec.Allowance.duration(), max(at, c.silentSince(m)+c.memberTTL(m)+c.cfg.RecoveryGracePeriod))
 		}
@@ -187,6 +193,7 @@ func (c *Core) verdict(m *member) {
 			c.pronounce(m)
 		case d.Err == OK:
 			c.sawBeat(m.worker, Watched{Key: op.Key, Val: d.Val, Rev: d.Rev}, m.rev != 0)
+			m.seen = c.now
 		default: // it lives, or nothing is known: judged again after the grace
 			m.seen = max(m.seen, c.now-c.memberTTL(m))
 		}
