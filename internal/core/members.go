@@ -8,15 +8,17 @@ import (
 
 // member is a worker as its heartbeats show it to the leader.
 type member struct {
-	worker  string
-	inc     string
-	rec     hbRecord
-	rev     uint64        // of the heartbeat; 0 = never seen, named by the head only
-	seen    time.Duration // when it last changed, on this clock
-	joined  time.Duration // when this incarnation was first seen
-	proven  bool          // a change was seen, so that it is no leftover of a dead fleet
-	dead    bool
-	looking bool // its heartbeat is being read, or its lease ended, before it counts as dead
+	worker string
+	inc    string
+	rec    hbRecord
+	rev    uint64        // of the heartbeat; 0 = never seen, named by the head only
+	seen   time.Duration // when it last changed, on this clock
+	joined time.Duration // when this incarnation was first seen
+	proven bool          // a change was seen, so that it is no leftover of a dead fleet
+	dead   bool
+	// compared: the refresh whose list was compared with the leader's.
+	compared uint64
+	looking  bool // its heartbeat is being read, or its lease ended, before it counts as dead
 }
 
 // verdictGap is how long a verdict waits for others that are due, so that a node
@@ -60,6 +62,10 @@ func (c *Core) sawBeat(w string, ev Watched, live bool) {
 	}
 	if m.inc != rec.Inc {
 		m.inc, m.joined, m.proven = rec.Inc, c.now, false
+		m.rec, m.compared = hbRecord{}, 0
+	}
+	if m.rev == 0 && !live {
+		m.compared = rec.Refresh // its list may be of any age
 	}
 	if rec.Refresh > m.rec.Refresh && m.rev != 0 || rec.Refresh > 0 && m.rev == 0 && live {
 		l.refreshAsked = true
