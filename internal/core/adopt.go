@@ -197,8 +197,11 @@ func ownedBy(rec partRecord) []Owned {
 func (c *Core) apply(owned []Owned, named bool) {
 	a := &c.adopt
 	if c.degraded.in {
-		owned = retained(a.owned, owned)
-		a.part = ref{Version: 1, Digest: "partial"} // read again after the exit
+		kept := retained(a.owned, owned)
+		if !slices.Equal(kept, owned) {
+			a.part = ref{Version: 1, Digest: "partial"} // read again after the exit
+		}
+		owned = kept
 	}
 	gave := givesUp(a.owned, owned)
 	a.owned, a.named, a.void = owned, named, a.void && !named
