@@ -253,6 +253,7 @@ func (p *Worker) applyNext() {
 	for _, id := range slices.Sorted(maps.Keys(p.running)) {
 		if _, ok := owned[id]; !ok {
 			gone = append(gone, id)
+			w.check.givesUp(p, id)
 		}
 	}
 	for _, o := range a.Owned {
