@@ -147,50 +147,6 @@ func TestWatchLostByClose(t *testing.T) {
 	}
 }
 
-func TestWatchLostBySilence(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		harm func(js jetstream.JetStream) error
-	}{
-		{"consumer deleted", func(js jetstream.JetStream) error {
-			return js.DeleteConsumer(t.Context(), "KV_ids", "w")
-		}},
-		{"bucket deleted and made again", func(js jetstream.JetStream) error {
-			if err := js.DeleteStream(t.Context(), "KV_ids"); err != nil {
-				return err
-			}
-			_, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "ids"})
-			return err
-		}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			js := startServer(t, nil).connect(t)
-			cfg := config()
-			cfg.Heartbeat = 100 * time.Millisecond // the least the server allows
-			s := open(t, js, cfg)
-			r, other := watch(t, s, "k", "w"), kvtest.NewRecorder()
-			r.Synced(t)
-			w, err := s.Watch(within(t), 1, "k", "w", other.Take)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer w.Stop()
-			other.Synced(t)
-			if err := c.harm(js); err != nil {
-				t.Fatal(err)
-			}
-			lost(t, r)
-			other.Empty(t) // its heartbeats came
-			if _, err := s.Create(within(t), 1, "k", nil); err != nil {
-				t.Fatal(err)
-			}
-			if e := other.Next(t); e.Key != "k" {
-				t.Errorf("got %s", kvtest.Describe(e))
-			}
-		})
-	}
-}
-
 func TestWatchConsumer(t *testing.T) {
 	js := startServer(t, nil).connect(t)
 	s := open(t, js, config())
