@@ -40,15 +40,16 @@ func lost(t *testing.T, r *kvtest.Recorder) {
 }
 
 func TestWatchIsLost(t *testing.T) {
+	behind := heartbeat(1)
+	behind.Header.Set("Nats-Last-Stream", "3")
 	for _, c := range []struct {
 		name string
 		say  *nats.Msg
 	}{
 		{"a gap", message("k", 5, 3, 0)},
 		{"a repetition", message("k", 5, 1, 0)},
-		{"an older revision", message("k", 3, 2, 0)},
-		{"the same revision", message("k", 4, 2, 0)},
 		{"a heartbeat beyond", heartbeat(2)},
+		{"a stream that went back", behind},
 		{"deletion", status("409", "Consumer Deleted")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -93,6 +94,37 @@ func TestWatchSyncsWhenAllHasCome(t *testing.T) {
 	}
 	w.Receive(heartbeat(5))
 	r.Empty(t) // it was said already
+}
+
+// Old servers send the same message again, or an older one.
+func TestWatchSkipsRepetitions(t *testing.T) {
+	_, s := startScript(t, func(sc *scripted) { sc.last, sc.keys = 10, []string{"a", "b"} })
+	r, w := watcher(t, s, ">", "w")
+	for i, c := range []struct {
+		rev, pending int
+		want         string
+	}{
+		{7, 3, `a@7=""`},
+		{7, 2, ""},
+		{8, 2, `b@8=""`},
+		{7, 1, ""},
+		{7, 0, `@0="" synced`},
+		{8, 0, ""},
+		{9, 1, `b@9=""`},
+		{9, 0, `@0="" synced`},
+		{10, 0, `a@10="" synced`},
+	} {
+		key := "a"
+		if c.rev > 7 && c.rev < 10 {
+			key = "b"
+		}
+		w.Receive(message(key, c.rev, i+1, c.pending))
+		if c.want == "" {
+			r.Empty(t)
+		} else if got := kvtest.Describe(r.Next(t)); got != c.want {
+			t.Fatalf("message %d: got %s, want %s", i+1, got, c.want)
+		}
+	}
 }
 
 func TestWatchDoesNotBelieveThatNothingWaits(t *testing.T) {
