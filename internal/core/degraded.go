@@ -51,7 +51,7 @@ func (c *Core) feed(d Done, began time.Duration, op KV, counted bool) {
 	}
 	g.good = never
 	if d.Err == Ambiguous {
-		g.silent = min(g.silent, max(began, g.heard)) // an answer to another one counts
+		g.silent = min(g.silent, max(began, g.heard, c.conn.since)) // an answer to another one counts, and a suspension does not
 		c.timer.sooner(timerEnter, g.silent+c.cfg.EnterThreshold)
 	}
 	if counted {

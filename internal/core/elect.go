@@ -16,6 +16,7 @@ type election struct {
 	rev     uint64 // of the leader key; 0 = absent
 	free    uint64 // rev when the own campaign began: what was judged then
 	changed time.Duration
+	last    predecessor
 	phase   campaign
 	epoch   int           // of campaigns; results of earlier ones are ignored
 	term    uint64        // of the own campaign or leadership
@@ -26,6 +27,13 @@ type election struct {
 	asking  bool // an agent call is in flight
 	taking  bool // the leader key is being written by a campaign
 	resign  bool // the own leader key is being deleted
+}
+
+// predecessor is the leader that this worker last saw alive. A new leader judges
+// it by its own record of that silence, and not afresh as it does all others.
+type predecessor struct {
+	worker, inc string
+	seen        time.Duration
 }
 
 type campaign uint8
@@ -55,7 +63,7 @@ func (c *Core) onLeaderWatch(ev Watched) {
 		return
 	}
 	if ev.Deleted {
-		e.rev, e.rec = 0, leaderRecord{}
+		e.rev, e.rec, e.last = 0, leaderRecord{}, predecessor{}
 		return
 	}
 	rec, err := decode[leaderRecord](ev.Val)
@@ -67,6 +75,9 @@ func (c *Core) onLeaderWatch(ev Watched) {
 	}
 	e.rec, e.rev, e.changed = rec, ev.Rev, c.now
 	e.seen = max(e.seen, rec.Term)
+	if !c.mine(rec.Inc) {
+		e.last = predecessor{rec.Worker, rec.Inc, c.now}
+	}
 	c.timer.clear(timerCampaign)
 }
 
@@ -121,6 +132,7 @@ func (c *Core) campaign() {
 		e.asking = false
 		if e.epoch != epoch || e.phase != asksAgent {
 			if d.Yes { // too late: give back what nobody waits for any more
+				e.agent = true
 				c.releaseAgent()
 			}
 			return

@@ -75,7 +75,11 @@ func (c *Core) beginLeading() {
 	c.measure(MetricLeader, 1, "")
 	for _, s := range l.seats {
 		if s != nil {
-			l.members[s.worker] = &member{worker: s.worker, inc: s.inc, seen: c.now, joined: c.now}
+			m := &member{worker: s.worker, inc: s.inc, seen: c.now, joined: c.now}
+			if last := c.elect.last; last.worker == m.worker && last.inc == m.inc {
+				m.seen = last.seen
+			}
+			l.members[s.worker] = m
 		}
 	}
 	c.want(watchBeats)

@@ -36,6 +36,7 @@ const (
 	timerAlert
 	timerGrace
 	timerReread
+	timerPulse // so that every turn comes within a heartbeat of the one before
 	timerWatch // the first of numWatches
 	numTimers  = timerWatch + timer(numWatches)
 )
@@ -114,6 +115,8 @@ func (c *Core) fire(t timer) {
 		c.degradedTimer(t)
 	case timerReread:
 		c.readPayload()
+	case timerPulse:
+		c.timer.set(timerPulse, c.now+c.cfg.HeartbeatInterval)
 	default:
 		c.openWatch(watchKind(t - timerWatch))
 	}
