@@ -98,6 +98,7 @@ func (c *Core) sawHead(val []byte, rev uint64) {
 	if c.elect.phase == leads && head.Term > c.elect.term {
 		c.stepDown("another leader took term "+strconv.FormatUint(head.Term, 10), true)
 	}
+	c.sawCommit(head.at(), rev)
 	c.obey()
 }
 

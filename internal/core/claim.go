@@ -93,10 +93,8 @@ func (c *Core) onClaimWatch(ev Watched) {
 	if !c.claim.active {
 		return
 	}
-	if s, ok := c.tail(ev.Key, "id"); ok {
-		if n, err := strconv.Atoi(s); err == nil {
-			c.sawID(n, ev)
-		}
+	if n, ok := c.idNumber(ev.Key); ok {
+		c.sawID(n, ev)
 	} else if inc, ok := c.tail(ev.Key, "ticket"); ok {
 		if ev.Deleted {
 			delete(c.claim.tickets, inc)

@@ -25,6 +25,7 @@ type election struct {
 	tries   int
 	agent   bool // the agent said yes
 	asking  bool // an agent call is in flight
+	taking  bool // the leader key is being written by a campaign
 	resign  bool // the own leader key is being deleted
 }
 
@@ -189,8 +190,11 @@ func (c *Core) campaignKey(head headRecord, headRev uint64) {
 	if e.free == 0 {
 		op.Verb = Create
 	}
+	e.taking = true
 	c.kv(op, false, func(d Done) {
+		e.taking = false
 		if e.epoch != epoch || e.phase != takesKey {
+			c.undoCampaign(d)
 			return
 		}
 		switch d.Err {
@@ -205,6 +209,21 @@ func (c *Core) campaignKey(head headRecord, headRev uint64) {
 			c.campaignFailed("write the leader key: " + d.Text)
 		}
 	})
+}
+
+// undoCampaign gives back a leader key that was taken when nobody wanted it any
+// more.
+func (c *Core) undoCampaign(d Done) {
+	done := func() {
+		c.elect.resign = false
+		c.resumeStop()
+	}
+	if d.Err != OK && d.Err != Ambiguous {
+		done()
+		return
+	}
+	c.leadKey.rev = d.Rev // of an ambiguous write, a read finds it
+	c.release(&c.leadKey, func(bool) { done() })
 }
 
 func (c *Core) leaderValue() []byte {
@@ -317,6 +336,7 @@ func (c *Core) stepDown(why string, barred bool) {
 	e.epoch++
 	c.timer.clear(timerCampaignEnd)
 	c.dropLeader()
+	e.resign = e.resign || e.taking // given back when the write is answered
 	c.releaseKey()
 	c.releaseAgent()
 }
@@ -328,9 +348,9 @@ func (c *Core) releaseKey() {
 	}
 	e := &c.elect
 	e.rev, e.changed, e.resign = max(e.rev, c.leadKey.rev), c.now, true
-	c.release(&c.leadKey, func() {
+	c.release(&c.leadKey, func(gone bool) {
 		e.resign = false
-		if e.rev <= c.leadKey.rev {
+		if gone && e.rev <= c.leadKey.rev {
 			e.rev, e.rec = 0, leaderRecord{}
 		}
 		c.resumeStop()

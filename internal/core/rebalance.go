@@ -24,6 +24,8 @@ type leader struct {
 
 	commit commit
 
+	strays, listed map[string]uint64 // ids and tickets: this listing, and the one before
+
 	// Triggers.
 	verdictAt time.Duration // of the first death not acted upon; never = none
 	window    time.Duration // when the open stabilization window began; never = none
@@ -83,6 +85,7 @@ func (c *Core) beginLeading() {
 	c.want(watchBeats)
 	c.readSource()
 	c.timer.set(timerSweep, c.now+c.cfg.PayloadTTL)
+	c.timer.set(timerStrays, c.now+c.cfg.IDTTL)
 }
 
 // dropLeader forgets a leadership.
@@ -92,7 +95,8 @@ func (c *Core) dropLeader() {
 	}
 	c.lead = nil
 	c.unwant(watchBeats)
-	for _, t := range []timer{timerMembers, timerPlan, timerSource, timerGrant, timerCommit, timerSweep} {
+	c.unwant(watchStrays)
+	for _, t := range []timer{timerMembers, timerPlan, timerSource, timerGrant, timerCommit, timerSweep, timerStrays} {
 		c.timer.clear(t)
 	}
 }

@@ -29,6 +29,7 @@ const (
 	timerGrant
 	timerCommit
 	timerSweep
+	timerStrays
 	timerRefresh
 	timerEnter
 	timerExit
@@ -106,6 +107,8 @@ func (c *Core) fire(t timer) {
 		c.retryCommit()
 	case timerSweep:
 		c.sweep()
+	case timerStrays:
+		c.sweepStrays()
 	case timerRefresh:
 		c.refreshTimeout()
 	case timerEnter, timerExit, timerAlert, timerGrace:
