@@ -48,6 +48,10 @@ func (c *Core) onStart(ev Start) {
 	c.life.startBy = c.now + c.cfg.StartupTimeout
 	c.timer.set(timerStartup, c.life.startBy)
 	c.timer.set(timerPulse, c.now+c.cfg.HeartbeatInterval)
+	if !c.conn.up {
+		c.conn.lostAt = c.now
+		c.degradedDisconnected()
+	}
 	c.startClaim()
 }
 
