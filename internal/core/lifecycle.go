@@ -160,17 +160,17 @@ func (c *Core) unclaim() {
 	c.endClaim()
 	c.life.stop = resigns
 	if !busy || !c.conn.up {
-		c.end()
+		c.dropTicket(c.end)
 		return
 	}
-	// A Create may be in flight. Its answer, or a read, tells what to undo.
+	// A write may be in flight: a read tells what to undo.
 	c.forget()
 	c.kv(KV{Verb: Get, Bucket: IDs, Key: c.idKeyName(n)}, false, func(d Done) {
 		if rec, err := decode[idRecord](d.Val); d.Err == OK && err == nil && c.mine(rec.Inc) {
-			c.kv(KV{Verb: Delete, Bucket: IDs, Key: c.idKeyName(n), Rev: d.Rev}, false, func(Done) { c.end() })
+			c.kv(KV{Verb: Delete, Bucket: IDs, Key: c.idKeyName(n), Rev: d.Rev}, false, func(Done) { c.dropTicket(c.end) })
 			return
 		}
-		c.end()
+		c.dropTicket(c.end)
 	})
 }
 
@@ -237,7 +237,7 @@ func (c *Core) releaseAll() {
 			})
 		})
 	}
-	release := func() { del(IDs, idName, idRev, c.end) }
+	release := func() { del(IDs, idName, idRev, func() { c.dropTicket(c.end) }) }
 	if c.life.abort && hbRev != 0 {
 		del(Heartbeats, hbName, hbRev, release)
 		return
@@ -308,7 +308,7 @@ func (c *Core) deriveState() State {
 		return WaitingAssignment
 	}
 	if c.leading() {
-		if s, ok := c.lead.state(); ok {
+		if s, ok := c.lead.state(c.adopt.seen); ok {
 			return s
 		}
 	}
@@ -321,9 +321,10 @@ func (c *Core) deriveState() State {
 // applied tells whether what was handed to the shell is in force.
 func (c *Core) applied() bool { return len(c.adopt.applying) == 0 }
 
-// state is what a leader shows while it waits and decides.
-func (l *leader) state() (State, bool) {
-	busy := l.planning || l.commit.busy || l.draining() || l.anyReady()
+// state is what a leader shows while it waits and decides, and until it has
+// itself obeyed what it published.
+func (l *leader) state(obeyed version) (State, bool) {
+	busy := obeyed.less(l.head.at()) || l.planning || l.commit.busy || l.draining() || l.anyReady()
 	switch {
 	case l.verdictAt != never, busy && l.reason == "emergency":
 		return Emergency, true
