@@ -124,7 +124,6 @@ func (c *Core) sawID(n int, ev Watched) {
 
 func (c *Core) resumeClaim() {
 	if c.claim.active && !c.claim.held {
-		c.claim.busy = false
 		c.tryClaim()
 	}
 }
@@ -136,17 +135,33 @@ func (c *Core) claimTimer() {
 	}
 	c.claim.await = -1
 	c.claim.ready = c.claim.ready || len(c.claim.ids)+len(c.claim.tickets) > 0
+	if c.canClaim() && c.claim.mine != 0 && !c.inQueue() && c.now >= c.claim.queued+c.cfg.HeartbeatInterval {
+		c.takeTicket() // removed as too old, or the watch is slow: a conflict then
+		return
+	}
 	c.tryClaim()
+}
+
+// canClaim tells whether an attempt can be made and its premises are known.
+func (c *Core) canClaim() bool {
+	cl := &c.claim
+	return cl.active && !cl.held && !cl.busy && c.conn.up && cl.ready
+}
+
+// inQueue tells whether the watch shows the own ticket, and so all before it.
+func (c *Core) inQueue() bool {
+	_, ok := c.claim.tickets[c.nonce]
+	return ok
 }
 
 // tryClaim makes the next attempt when everything it depends on is known.
 func (c *Core) tryClaim() {
 	cl := &c.claim
-	if !cl.active || cl.held || cl.busy || !c.conn.up || !cl.ready || cl.await >= 0 {
+	if !c.canClaim() || cl.await >= 0 {
 		return
 	}
-	if _, seen := cl.tickets[c.nonce]; cl.mine != 0 && !seen && c.now < cl.queued+c.cfg.HeartbeatInterval {
-		c.claimLater(2 * claimQuiet) // the queue is known once the watch shows the own ticket
+	if cl.mine != 0 && !c.inQueue() {
+		c.claimLater(2 * claimQuiet)
 		return
 	}
 	if !cl.checked {
@@ -227,8 +242,10 @@ func (c *Core) takeTicket() {
 		case Conflict: // an earlier attempt did arrive
 			if t, seen := c.claim.tickets[c.nonce]; seen {
 				c.claim.mine, c.claim.queued = t.rev, c.now
+				c.tryClaim()
+				return
 			}
-			c.claimLater(c.backoff(0))
+			c.claimLater(c.cfg.HeartbeatInterval)
 		default:
 			c.claimFailed()
 		}
@@ -282,7 +299,9 @@ func (c *Core) claimConflict(n int) {
 	c.claimLater(2 * claimQuiet)
 	if cl.mine == 0 {
 		c.takeTicket()
+		return
 	}
+	c.tryClaim()
 }
 
 // claimLater tries again on the next news of the watch, or after d.
