@@ -146,7 +146,7 @@ func ExampleManager_RefreshPartitions() {
 	_, _ = src, cfg
 }
 
-func ExamplePartition_ID() {
+func ExamplePartition_keys() {
 	// snippet:partitions
 	partitions := []parti.Partition{
 		// As in Kafka: a topic and a number.

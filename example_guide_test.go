@@ -21,7 +21,7 @@ import (
 
 // The Examples in example_guide*_test.go and the programs in examples/ are the
 // source of the snippets in README.md and docs/USER_GUIDE.md: what stands
-// between "snippet:name" and "snippet:end". TestDocSnippets keeps them equal.
+// between "snippet:name" and "snippet:end". internal/guidecheck keeps them equal.
 
 // exampleServer starts a NATS server on the loopback interface.
 func exampleServer() (url string, stop func()) {

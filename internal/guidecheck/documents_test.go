@@ -1,4 +1,4 @@
-package parti_test
+package guidecheck
 
 import (
 	"flag"
@@ -42,7 +42,7 @@ func TestDocSnippets(t *testing.T) {
 				t.Error(err)
 			}
 		default:
-			t.Errorf("%s does not show what the Examples have: run go test -run TestDocSnippets -update-docs .", path)
+			t.Errorf("%s does not show what the Examples have: run go test ./internal/guidecheck -update-docs", path)
 		}
 	}
 	for name := range unused {

@@ -1,4 +1,4 @@
-package parti_test
+package guidecheck
 
 import (
 	"errors"
@@ -22,7 +22,7 @@ import (
 	"github.com/arloliu/parti"
 )
 
-// The files of testdata/contract hold every Go snippet of the first edition of
+// The files of internal/guidecheck/testdata/contract hold every Go snippet of the first edition of
 // the user guide, word for word. Programs were written after it, so each must
 // go on compiling: as printed, but for the slips named below.
 
@@ -47,7 +47,7 @@ type contractSnippet struct {
 }
 
 const (
-	newManager = "cfg *parti.Config, src parti.PartitionSource, strategy parti.AssignmentStrategy, nc *nats.Conn"
+	forManager = "cfg *parti.Config, src parti.PartitionSource, strategy parti.AssignmentStrategy, nc *nats.Conn"
 	useManager = "mgr *parti.Manager"
 	useConfig  = "cfg *parti.Config"
 	noParams   = " "
@@ -81,7 +81,7 @@ var contract = map[string]contractSnippet{
 	"19_hook_state":          {params: noParams},
 	"20_hook_error":          {params: "reportError func(error)"},
 	"21_errors":              {form: errorExpressions, params: noParams},
-	"22_errors_startup":      {params: newManager},
+	"22_errors_startup":      {params: forManager},
 	"23_errors_runtime":      {params: "sendAlert func(string)"},
 	"24_degraded_behavior":   {params: useConfig},
 	"25_degraded_alert":      {params: useConfig},
@@ -101,7 +101,7 @@ var contract = map[string]contractSnippet{
 			pagerDuty interface{ Alert(string, ...any) }, slack interface{ Notify(string, string, ...any) }`,
 	},
 	"36_trouble_election_agent": {
-		params: newManager + ", NewConsulElectionAgent func(any) parti.ElectionAgent, consulClient any",
+		params: forManager + ", NewConsulElectionAgent func(any) parti.ElectionAgent, consulClient any",
 		slips:  []slip{{"mgr := parti.NewManager(", "mgr, err := parti.NewManager("}},
 	},
 	"37_trouble_slow": {
@@ -193,7 +193,7 @@ func (c contractSnippet) file(printed string) string {
 }
 
 func TestContractSnippetsCompile(t *testing.T) {
-	files, err := filepath.Glob("testdata/contract/*.go.txt")
+	files, err := filepath.Glob("internal/guidecheck/testdata/contract/*.go.txt")
 	if err != nil || len(files) != len(contract) {
 		t.Fatalf("found %d files of snippets (%v), know %d", len(files), err, len(contract))
 	}
@@ -246,7 +246,7 @@ func TestContractStructs(t *testing.T) {
 		"15_partition_struct": {"Partition"},
 		"17_hooks_struct":     {"Hooks"},
 	} {
-		pkg, err := check.file(contract[name].file(readFile(t, "testdata/contract/"+name+".go.txt")))
+		pkg, err := check.file(contract[name].file(readFile(t, "internal/guidecheck/testdata/contract/"+name+".go.txt")))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -276,7 +276,7 @@ func typeName(t types.Type) string {
 
 // The defaults that the contract prints beside the fields are ours.
 func TestContractDefaults(t *testing.T) {
-	text := readFile(t, "testdata/contract/02_config_struct.go.txt")
+	text := readFile(t, "internal/guidecheck/testdata/contract/02_config_struct.go.txt")
 	line := regexp.MustCompile(`(?m)^ +(\w+) .*\(default: (.+)\)$`)
 	promised := line.FindAllStringSubmatch(text, -1)
 	if len(promised) != 15 {

@@ -1,4 +1,4 @@
-package parti_test
+package guidecheck
 
 import (
 	"os"
@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/arloliu/parti"
+	"github.com/arloliu/parti/source"
 	"github.com/arloliu/parti/strategy"
 )
 
@@ -70,7 +71,8 @@ func connectAs(t *testing.T, s *server.Server, opts ...nats.Option) jetstream.Je
 
 func startAndStop(t *testing.T, js jetstream.JetStream) {
 	t.Helper()
-	mgr, err := parti.NewManager(&parti.Config{}, js, examplePartitions(3), strategy.NewConsistentHash())
+	src := source.NewStatic([]parti.Partition{{Keys: []string{"0"}}, {Keys: []string{"1"}}, {Keys: []string{"2"}}})
+	mgr, err := parti.NewManager(&parti.Config{}, js, src, strategy.NewConsistentHash())
 	if err != nil {
 		t.Fatal(err)
 	}

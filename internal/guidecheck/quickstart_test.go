@@ -1,4 +1,4 @@
-package parti_test
+package guidecheck
 
 import (
 	"bufio"
@@ -8,12 +8,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	partitest "github.com/arloliu/parti/testing"
 )
 
 // The quick start of the guide runs as printed, and ends in good order.
 func TestQuickStartRuns(t *testing.T) {
-	url, stop := exampleServer()
-	defer stop()
+	url := partitest.StartEmbeddedNATS(t).ConnectedUrl()
 	binary := filepath.Join(t.TempDir(), "quickstart")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./examples/quickstart").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
