@@ -22,9 +22,15 @@ import (
 	"github.com/arloliu/parti"
 )
 
-// The files of internal/guidecheck/testdata/contract hold every Go snippet of the first edition of
-// the user guide, word for word. Programs were written after it, so each must
-// go on compiling: as printed, but for the slips named below.
+// The files of snippetDir hold every Go snippet of the first edition of the user
+// guide, word for word. Programs were written after it, so each must go on
+// compiling: as printed, but for the slips named below.
+const snippetDir = "internal/guidecheck/testdata/contract/"
+
+func readContract(t *testing.T, name string) string {
+	t.Helper()
+	return readFile(t, snippetDir+name+".go.txt")
+}
 
 // A slip is a piece of a printed snippet that cannot compile, and what the
 // guide says instead.
@@ -193,7 +199,7 @@ func (c contractSnippet) file(printed string) string {
 }
 
 func TestContractSnippetsCompile(t *testing.T) {
-	files, err := filepath.Glob("internal/guidecheck/testdata/contract/*.go.txt")
+	files, err := filepath.Glob(snippetDir + "*.go.txt")
 	if err != nil || len(files) != len(contract) {
 		t.Fatalf("found %d files of snippets (%v), know %d", len(files), err, len(contract))
 	}
@@ -211,7 +217,7 @@ func TestContractSnippetsCompile(t *testing.T) {
 				}
 				return
 			}
-			text := readFile(t, path)
+			text := readContract(t, name)
 			for _, s := range c.slips {
 				// With all others corrected, this one alone must not compile.
 				rest := text
@@ -246,7 +252,7 @@ func TestContractStructs(t *testing.T) {
 		"15_partition_struct": {"Partition"},
 		"17_hooks_struct":     {"Hooks"},
 	} {
-		pkg, err := check.file(contract[name].file(readFile(t, "internal/guidecheck/testdata/contract/"+name+".go.txt")))
+		pkg, err := check.file(contract[name].file(readContract(t, name)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -276,7 +282,7 @@ func typeName(t types.Type) string {
 
 // The defaults that the contract prints beside the fields are ours.
 func TestContractDefaults(t *testing.T) {
-	text := readFile(t, "internal/guidecheck/testdata/contract/02_config_struct.go.txt")
+	text := readContract(t, "02_config_struct")
 	line := regexp.MustCompile(`(?m)^ +(\w+) .*\(default: (.+)\)$`)
 	promised := line.FindAllStringSubmatch(text, -1)
 	if len(promised) != 15 {

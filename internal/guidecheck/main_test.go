@@ -4,6 +4,8 @@ import (
 	"log"
 	"os"
 	"testing"
+
+	"go.uber.org/goleak"
 )
 
 // All paths are from the root of the module.
@@ -11,5 +13,5 @@ func TestMain(m *testing.M) {
 	if err := os.Chdir("../.."); err != nil {
 		log.Fatal(err)
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
