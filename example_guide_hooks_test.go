@@ -16,8 +16,8 @@ import (
 	"github.com/arloliu/parti"
 )
 
-// say is where the Examples put what an application does about an event.
-var say = fmt.Println
+// say is what an application does about an event.
+func say(what ...any) { fmt.Println(what...) }
 
 func ExampleHooks_assignment() {
 	// snippet:hook-assignment

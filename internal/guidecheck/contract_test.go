@@ -302,7 +302,7 @@ func TestContractDefaults(t *testing.T) {
 
 // isSetting tells whether a setting has the value that a document prints.
 func isSetting(v reflect.Value, printed string) bool {
-	if d, ok := v.Interface().(time.Duration); ok {
+	if d, ok := reflect.TypeAssert[time.Duration](v); ok {
 		want, err := time.ParseDuration(printed)
 		return err == nil && d == want
 	}
