@@ -17,6 +17,7 @@ type adoption struct {
 	confirmed time.Duration // when the assignment was last known to be current
 
 	named bool    // a head has named the present incarnation
+	void  bool    // what the shell may still run was granted to an incarnation that has ended
 	part  ref     // the payload in force or being applied
 	owned []Owned // as last given to the shell, sorted
 	// applied is what the shell has put into force; the heartbeat carries it.
@@ -100,6 +101,9 @@ func (c *Core) sawHead(val []byte, rev uint64) {
 // another one.
 func (c *Core) obey() {
 	a := &c.adopt
+	if c.life.renaming {
+		return // the head can name only the incarnation that has ended
+	}
 	if a.fetching {
 		a.again = true
 		return
@@ -137,7 +141,7 @@ func (c *Core) fetch(want ref) {
 	inc := c.inc
 	c.kv(KV{Verb: Get, Bucket: Assignments, Key: c.partKey(want)}, false, func(d Done) {
 		a.fetching = false
-		if c.inc != inc || c.life.stopping() {
+		if c.inc != inc || c.life.stopping() || c.life.renaming {
 			return
 		}
 		if a.again {
@@ -189,7 +193,7 @@ func (c *Core) apply(owned []Owned, named bool) {
 		a.part = ref{Version: 1, Digest: "partial"} // read again after the exit
 	}
 	gave := givesUp(a.owned, owned)
-	a.owned, a.named = owned, named
+	a.owned, a.named, a.void = owned, named, a.void && !named
 	a.lifecycle = a.head.Lifecycle
 	a.applySeq++
 	if a.applying == nil {

@@ -318,10 +318,11 @@ func (c *Core) claimFailed() {
 func (c *Core) checkProcesses() bool {
 	me := c.cfg.Process
 	ask := map[string]Process{}
+	asked := map[int]uint64{} // revisions: the holder may change meanwhile
 	for n, h := range c.claim.ids {
 		p := h.rec.Proc
 		if p.Boot != "" && p.Boot == me.Boot && p.PIDNS == me.PIDNS && p != me {
-			ask[strconv.Itoa(n)] = p
+			ask[strconv.Itoa(n)], asked[n] = p, h.rev
 		}
 	}
 	if len(ask) == 0 {
@@ -333,7 +334,7 @@ func (c *Core) checkProcesses() bool {
 		c.claim.dead = map[int]bool{}
 		for _, s := range d.Dead {
 			if n, err := strconv.Atoi(s); err == nil {
-				if _, still := c.claim.ids[n]; still {
+				if h, still := c.claim.ids[n]; still && h.rev == asked[n] {
 					c.claim.dead[n] = true
 				}
 			}

@@ -113,7 +113,10 @@ func (c *Core) Snapshot() Snapshot {
 		Lifecycle: c.adopt.lifecycle,
 	}
 	if c.cfg.Exclusive {
-		s.LeaseEnd = max(1, c.hbKey.leaseEnd(c.cfg.HeartbeatTTL))
+		s.LeaseEnd = 1 // long ago
+		if !c.adopt.void {
+			s.LeaseEnd = max(1, c.hbKey.leaseEnd(c.cfg.HeartbeatTTL))
+		}
 	}
 	return s
 }

@@ -14,6 +14,7 @@ import (
 type election struct {
 	rec     leaderRecord
 	rev     uint64 // of the leader key; 0 = absent
+	free    uint64 // rev when the own campaign began: what was judged then
 	changed time.Duration
 	phase   campaign
 	epoch   int           // of campaigns; results of earlier ones are ignored
@@ -104,6 +105,7 @@ func (c *Core) considerCampaign() {
 func (c *Core) campaign() {
 	e := &c.elect
 	e.epoch++
+	e.free = e.rev
 	c.timer.set(timerCampaignEnd, c.now+c.cfg.ElectionTimeout)
 	if !c.cfg.Agent || e.agent {
 		c.campaignHead()
@@ -171,8 +173,8 @@ func (c *Core) campaignKey(head headRecord, headRev uint64) {
 	e := &c.elect
 	e.phase = takesKey
 	began, epoch := c.now, e.epoch
-	op := KV{Verb: Update, Bucket: Election, Key: c.leaderKeyName(), Val: c.leaderValue(), Rev: e.rev, Timeout: c.renewTimeout()}
-	if e.rev == 0 {
+	op := KV{Verb: Update, Bucket: Election, Key: c.leaderKeyName(), Val: c.leaderValue(), Rev: e.free, Timeout: c.renewTimeout()}
+	if e.free == 0 {
 		op.Verb = Create
 	}
 	c.kv(op, false, func(d Done) {

@@ -284,12 +284,11 @@ func (w *Watch) control(m *nats.Msg, status string) {
 		w.endLocked(true)
 		return
 	}
-	// Silence for a whole heartbeat: nothing waits, whatever was said before.
-	if !w.idle && (w.synced || w.want != nil) {
-		w.want = map[string]struct{}{}
-		if w.caughtUp(true) {
-			w.fn(Event{Synced: true})
-		}
+	// Silence for a whole heartbeat: nothing waits, whatever was said before,
+	// and a key that has not come is not there any more.
+	if w.synced && !w.idle || !w.synced && w.want != nil {
+		w.synced, w.idle = true, true
+		w.fn(Event{Synced: true})
 	}
 }
 

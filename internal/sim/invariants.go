@@ -74,7 +74,7 @@ func (c *checker) step() {
 func (c *checker) exclusive(id string) {
 	var believers []string
 	for _, p := range c.runners[id] {
-		if p.local() < p.snap.LeaseEnd {
+		if !p.void[id] && p.local() < p.snap.LeaseEnd {
 			believers = append(believers, p.name)
 		}
 	}
