@@ -51,7 +51,7 @@ func (c *Core) feed(d Done, began time.Duration, op KV, counted bool) {
 	}
 	g.good = never
 	if d.Err == Ambiguous {
-		g.silent = min(g.silent, max(began, g.heard)) // an answer to another one counts
+		g.silent = min(g.silent, max(began, g.heard, c.conn.since)) // an answer to another one counts, and a suspension does not
 		c.timer.sooner(timerEnter, g.silent+c.cfg.EnterThreshold)
 	}
 	if counted {
@@ -176,7 +176,7 @@ func (c *Core) considerExit() {
 		c.timer.set(timerExit, at)
 		return
 	}
-	if c.claim.held && (c.idKey.proved < g.good || c.adopt.confirmed < g.good) {
+	if c.claim.held && (c.idKey.proved < g.good || c.adopt.looked < g.good) {
 		if c.idKey.proved < g.good {
 			c.renew(&c.idKey)
 		}

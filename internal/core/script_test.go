@@ -99,12 +99,7 @@ type script struct {
 }
 
 // do runs one command.
-func (s *script) do(args []string) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v", p)
-		}
-	}()
+func (s *script) do(args []string) error {
 	cmd, args := args[0], args[1:]
 	if f, ok := fleetCommands[cmd]; ok {
 		return f(s, args)
@@ -245,14 +240,14 @@ var nodeCommands = map[string]func(*node, []string) error{
 		}
 		n.up, n.silent = true, false
 		n.tell(Connected{Server: n.server, Allowance: time.Second})
-		n.w.after(latency, n.pump)
+		n.collect()
 		return nil
 	},
 	// silence NAME: nothing passes any more, and the client does not notice
 	"silence": func(n *node, _ []string) error { n.silent = true; return nil },
 	"speak": func(n *node, _ []string) error {
 		n.silent = false
-		n.w.after(latency, n.pump)
+		n.collect()
 		return nil
 	},
 	// fault NAME MODE COUNT VERB KEY: of the next operations that match; MODE is
@@ -278,7 +273,7 @@ var nodeCommands = map[string]func(*node, []string) error{
 				w.Lose()
 			}
 		}
-		n.pump()
+		n.collect()
 		return nil
 	},
 	// sourceof NAME p1 p2 ...|broken|well

@@ -211,7 +211,7 @@ func (n *node) resume() {
 		n.tell(ev)
 	}
 	n.inbox = nil
-	n.pump()
+	n.tell(Tick{})
 }
 
 func (n *node) perform(e Effect) {
@@ -225,9 +225,11 @@ func (n *node) perform(e Effect) {
 	case Watch:
 		n.watches[e.ID] = w.kv.Watch(int(e.Bucket), e.Filter)
 		n.filters[e.ID] = e.Filter
-		w.after(latency, n.pump)
+		n.collect()
 	case Unwatch:
-		n.watches[e.ID].Stop()
+		if fw := n.watches[e.ID]; fw != nil {
+			fw.Stop()
+		}
 		delete(n.watches, e.ID)
 	case Source:
 		w.after(latency, func() {
@@ -394,30 +396,32 @@ func (w *world) execute(e KV) (d Done) {
 	return d
 }
 
-// wakeWatches delivers what watches see.
+// wakeWatches has every watch see the present state, a little later.
 func (w *world) wakeWatches() {
 	for _, n := range w.nodes {
-		w.after(latency, n.pump)
+		n.collect()
 	}
 }
 
-func (n *node) pump() {
-	if n.dead || n.ended || n.paused || !n.up || n.silent {
+// collect takes what the watches of a node see now; the node is told later.
+func (n *node) collect() {
+	if n.dead || n.ended || !n.up || n.silent {
 		return
 	}
 	for _, id := range slices.Sorted(maps.Keys(n.watches)) {
-		fw := n.watches[id]
-		for {
+		for fw := n.watches[id]; fw != nil; {
 			ev, ok := fw.Next()
 			if !ok {
 				break
 			}
 			if ev.Lost {
 				delete(n.watches, id)
-				n.tell(WatchLost{Watch: id})
+				n.w.after(latency, func() { n.tell(WatchLost{Watch: id}) })
 				break
 			}
-			n.tell(Watched{Watch: id, Key: ev.Key, Val: ev.Val, Rev: ev.Rev, Deleted: ev.Deleted, Synced: ev.Synced})
+			n.w.after(latency, func() {
+				n.tell(Watched{Watch: id, Key: ev.Key, Val: ev.Val, Rev: ev.Rev, Deleted: ev.Deleted, Synced: ev.Synced})
+			})
 		}
 	}
 }
