@@ -1,6 +1,9 @@
 package parti
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // Assignment is what a worker owns, as of one published version.
 type Assignment struct {
@@ -41,13 +44,7 @@ type Token struct {
 
 // Compare returns -1, 0 or +1 as t is older than, equal to or newer than u.
 func (t Token) Compare(u Token) int {
-	switch {
-	case t.Term != u.Term && t.Term < u.Term, t.Term == u.Term && t.Version < u.Version:
-		return -1
-	case t == u:
-		return 0
-	}
-	return 1
+	return cmp.Or(cmp.Compare(t.Term, u.Term), cmp.Compare(t.Version, u.Version))
 }
 
 // Less reports whether t is older than u.

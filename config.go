@@ -3,24 +3,32 @@ package parti
 import "time"
 
 // Config configures a [Manager]. Zero fields get the defaults named beside
-// them; NewManager fills them on its own copy. All workers of a group must use
-// the same configuration but for the timeouts.
+// them; NewManager fills them on its own copy, see [SetDefaults]. Since zero
+// means the default, say "nothing" with a small value, such as 1 ms. All workers
+// of a group must use the same configuration but for the timeouts.
+//
+// Durations are at least 1 ms and at most a year. Validate says which other
+// limits hold, and [LoadConfig] reads a Config from YAML. Its methods do not
+// change it.
 type Config struct {
 	// WorkerIDPrefix is what stable ids begin with: "worker" gives worker-0,
-	// worker-1, … Letters, digits, '-' and '_'. Default "worker".
+	// worker-1, … At most 64 letters, digits, '-' and '_'. Default "worker".
 	WorkerIDPrefix string `yaml:"workerIdPrefix"`
 	// WorkerIDMin and WorkerIDMax bound the numbers of the ids, inclusive.
-	// Defaults 0 and 99.
+	// Defaults 0 and 99. A zero WorkerIDMax means 99 whatever WorkerIDMin is,
+	// so a WorkerIDMin above 99 needs a WorkerIDMax too, and the fleet of a
+	// single worker is 1 to 1: 0 to 0 would be 0 to 99.
 	WorkerIDMin int `yaml:"workerIdMin"`
 	WorkerIDMax int `yaml:"workerIdMax"`
 	// WorkerIDTTL is how long a claim outlives its last renewal; it is renewed
-	// three times as often. Default 30 s.
+	// three times as often. At least HeartbeatTTL. Default 30 s.
 	WorkerIDTTL time.Duration `yaml:"workerIdTtl"`
 
 	// HeartbeatInterval is the time between heartbeats. Default 2 s.
 	HeartbeatInterval time.Duration `yaml:"heartbeatInterval"`
 	// HeartbeatTTL is how long a heartbeat is good; also the lease of the
-	// leader. Default 6 s.
+	// leader. Three times HeartbeatInterval is a good value; at least 1.5 times,
+	// and 500 ms more than it, so that a renewal comes in time. Default 6 s.
 	HeartbeatTTL time.Duration `yaml:"heartbeatTtl"`
 
 	// ColdStartWindow is how long the leader of a fleet without an assignment
@@ -55,11 +63,12 @@ type Config struct {
 	// take to finish what runs. Default 10 s.
 	HandoffTimeout time.Duration `yaml:"handoffTimeout"`
 
-	// Group separates fleets that share buckets. One subject token: letters,
-	// digits, '-' and '_'. Default: WorkerIDPrefix.
+	// Group separates fleets that share buckets. One subject token: at most 64
+	// letters, digits, '-' and '_'. Default, when empty: WorkerIDPrefix.
 	Group string `yaml:"group"`
 	// App, when set, is recorded with the group's assignment, and a worker of
-	// another app in the same group is refused with ErrForeignApp.
+	// another app in the same group is refused with ErrForeignApp. Any text of
+	// at most 128 bytes without control characters.
 	App string `yaml:"app"`
 	// Ownership says what a worker that is cut off from NATS does with its
 	// partitions. Default OwnershipAvailable.
@@ -92,8 +101,9 @@ type AssignmentConfig struct {
 // KVBucketConfig configures the four buckets that a fleet keeps its state in.
 // They are created when absent.
 type KVBucketConfig struct {
-	// Names of the buckets, which must differ. Defaults "parti-stableid",
-	// "parti-election", "parti-heartbeat" and "parti-assignment".
+	// Names of the buckets, which must differ: letters, digits, '-' and '_'.
+	// Defaults "parti-stableid", "parti-election", "parti-heartbeat" and
+	// "parti-assignment".
 	StableIDBucket   string `yaml:"stableIdBucket"`
 	ElectionBucket   string `yaml:"electionBucket"`
 	HeartbeatBucket  string `yaml:"heartbeatBucket"`
@@ -121,6 +131,11 @@ type DegradedBehaviorConfig struct {
 	// RecoveryGracePeriod is how long a recovered leader judges nobody dead
 	// whom it has not seen alive since. Default 30 s.
 	RecoveryGracePeriod time.Duration `yaml:"recoveryGracePeriod"`
+
+	// unknown is the quoted name of a preset that does not exist, until
+	// Validate can tell: the preset functions return a single value, which
+	// leaves no room for an error. Quoted, so that the empty name counts too.
+	unknown string
 }
 
 // DegradedAlertConfig says when alerts are emitted, counted from the loss of
@@ -133,6 +148,11 @@ type DegradedAlertConfig struct {
 	// AlertInterval is the least time between two alerts of the same level.
 	// Default 30 s.
 	AlertInterval time.Duration `yaml:"alertInterval"`
+
+	// unknown is the quoted name of a preset that does not exist, until
+	// Validate can tell: the preset functions return a single value, which
+	// leaves no room for an error. Quoted, so that the empty name counts too.
+	unknown string
 }
 
 // Ownership says what a worker that is cut off from NATS does with its

@@ -1,8 +1,9 @@
 package parti
 
 // Logger receives structured log lines: a constant message and alternating keys
-// and values. *slog.Logger fits as it is; zap's sugared logger needs a one-line
-// adapter, see the example. Methods are called from several goroutines.
+// and values. *slog.Logger fits as it is. zap's sugared logger needs an adapter of
+// one line for each method, see the example. Methods are called from several
+// goroutines.
 type Logger interface {
 	Debug(msg string, keysAndValues ...any)
 	Info(msg string, keysAndValues ...any)

@@ -11,6 +11,17 @@ type options struct {
 	updater WorkerConsumerUpdater
 }
 
+// newOptions applies opts to the defaults, which log and measure nothing.
+func newOptions(opts []Option) options {
+	o := options{logger: nopLogger{}, metrics: NopMetrics{}}
+	for _, opt := range opts {
+		if opt != nil {
+			opt(&o)
+		}
+	}
+	return o
+}
+
 // WithHooks sets the callbacks; nil means none. The struct is copied.
 func WithHooks(h *Hooks) Option {
 	return func(o *options) {

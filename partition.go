@@ -1,9 +1,12 @@
 package parti
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // DefaultWeight is the weight of a partition that declares none.
@@ -21,8 +24,9 @@ type Partition struct {
 
 // ID returns the keys joined with '.', which is what a subject template calls
 // {{.PartitionID}}. Characters that mean something in a NATS subject ('.', '*',
-// '>'), the escape character '%', blanks and control characters are written as
-// %XX, so that two partitions with different keys never share an id.
+// '>'), the escape character '%', blanks and control characters of ASCII and
+// bytes that are not UTF-8 are written as %XX, so that two partitions with
+// different keys never share an id, be it as a subject or in JSON.
 func (p Partition) ID() string {
 	switch len(p.Keys) {
 	case 0:
@@ -43,25 +47,18 @@ func (p Partition) ID() string {
 // String returns the id of the partition.
 func (p Partition) String() string { return p.ID() }
 
-// Compare orders partitions by their keys, then by weight: negative when p
-// comes before q, zero when they are equal, positive otherwise.
+// Compare orders partitions by their keys, one after the other, then by weight:
+// negative when p comes before q, zero when they are equal, positive otherwise.
+// The order of ids can differ, since '.' comes after '-' there: {"a-"} is
+// before {"a", "b"} by id, and after it by keys.
 func (p Partition) Compare(q Partition) int {
-	if c := slices.Compare(p.Keys, q.Keys); c != 0 {
-		return c
-	}
-	switch {
-	case p.Weight < q.Weight:
-		return -1
-	case p.Weight > q.Weight:
-		return 1
-	}
-	return 0
+	return cmp.Or(slices.Compare(p.Keys, q.Keys), cmp.Compare(p.Weight, q.Weight))
 }
 
 // validate says what is wrong with the keys of a partition, or nil.
 func (p Partition) validate() error {
 	if len(p.Keys) == 0 {
-		return fmt.Errorf("partition without keys: give it at least one")
+		return errors.New("partition without keys: give it at least one")
 	}
 	for i, k := range p.Keys {
 		if k == "" {
@@ -71,35 +68,49 @@ func (p Partition) validate() error {
 	return nil
 }
 
-// reserved tells the bytes that may not stand in an id as they are.
+// reserved tells the ASCII characters that may not stand in an id as they are.
 func reserved(c byte) bool {
 	return c <= ' ' || c == 0x7f || c == '.' || c == '*' || c == '>' || c == '%'
 }
 
 const hexDigits = "0123456789ABCDEF"
 
+// escapeKey returns k as it stands in an id. Bytes that are not UTF-8 are escaped
+// because JSON would replace them all by the same character.
 func escapeKey(k string) string {
-	n := 0
-	for i := range len(k) {
-		if reserved(k[i]) {
-			n++
-		}
-	}
-	if n == 0 {
+	if plainKey(k) {
 		return k
 	}
-	b := make([]byte, 0, len(k)+2*n)
-	for i := range len(k) {
-		if c := k[i]; reserved(c) {
+	b := make([]byte, 0, 3*len(k))
+	for i := 0; i < len(k); {
+		_, n := utf8.DecodeRuneInString(k[i:])
+		switch c := k[i]; {
+		case n > 1:
+			b = append(b, k[i:i+n]...)
+		case reserved(c) || c >= utf8.RuneSelf:
 			b = append(b, '%', hexDigits[c>>4], hexDigits[c&15])
-		} else {
+		default:
 			b = append(b, c)
 		}
+		i += n
 	}
 	return string(b)
 }
 
-// partitionFromID is the inverse of ID.
+// plainKey reports whether k can stand in an id as it is, as nearly all keys can.
+func plainKey(k string) bool {
+	ascii := true
+	for i := range len(k) {
+		if reserved(k[i]) {
+			return false
+		}
+		ascii = ascii && k[i] < utf8.RuneSelf
+	}
+	return ascii || utf8.ValidString(k)
+}
+
+// partitionFromID is the inverse of ID. It refuses what ID does not return, so
+// that a partition has no second id.
 func partitionFromID(id string, weight int64) (Partition, error) {
 	keys := strings.Split(id, ".")
 	for i, k := range keys {
@@ -110,11 +121,17 @@ func partitionFromID(id string, weight int64) (Partition, error) {
 		keys[i] = u
 	}
 	p := Partition{Keys: keys, Weight: weight}
-	return p, p.validate()
+	if err := p.validate(); err != nil {
+		return Partition{}, fmt.Errorf("partition id %q: %w", id, err)
+	}
+	return p, nil
 }
 
 func unescapeKey(k string) (string, error) {
 	if !strings.Contains(k, "%") {
+		if !plainKey(k) {
+			return "", fmt.Errorf("%q is not escaped", k)
+		}
 		return k, nil
 	}
 	b := make([]byte, 0, len(k))
@@ -133,5 +150,9 @@ func unescapeKey(k string) (string, error) {
 		b = append(b, byte(hi<<4|lo))
 		i += 2
 	}
-	return string(b), nil
+	u := string(b)
+	if want := escapeKey(u); want != k {
+		return "", fmt.Errorf("%q is not escaped as %q", k, want)
+	}
+	return u, nil
 }

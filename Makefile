@@ -1,0 +1,64 @@
+# parti: make <target>. Needs Go and git; `check` also gcc, for the race detector.
+
+TOOL := go tool -modfile=$(CURDIR)/tools/go.mod
+LINT := $(TOOL) golangci-lint
+# Modules of their own, so that what they need stays out of users' go.sum.
+NESTED := $(filter-out ./tools/,$(dir $(shell find . -mindepth 2 -name go.mod -not -path '*/testdata/*')))
+SEEDS ?= 1000
+FUZZTIME ?= 30s
+
+.PHONY: help demo test check sim bench fuzz vuln lint fmt clean fmt-check tidy vet race nested
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## four workers count words; one is killed, one joins; nothing is lost
+	go run ./cmd/parti demo $(ARGS)
+
+test: ## the tests, without the race detector
+	go test ./...
+
+check: fmt-check tidy vet lint test nested race ## everything that a change must pass
+
+sim: ## simulate fleets from SEEDS seeds (make sim SEEDS=1000)
+	go test ./internal/sim -count=1 -timeout=0 -run Sim -args -seeds=$(SEEDS)
+
+bench: ## benchmarks; compare two outputs with `make benchstat A=old B=new`
+	go test -run '^$$' -bench . -benchmem ./...
+
+fuzz: ## every fuzz test, each for FUZZTIME (30s)
+	@set -e; for pkg in $$(go list ./...); do \
+	  for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; done
+
+vuln: ## known vulnerabilities in what we call (asks the public database)
+	$(TOOL) govulncheck ./...
+
+lint: ## golangci-lint with .golangci.yml
+	$(LINT) run ./...
+
+fmt: ## format in place (gofumpt, gci)
+	$(LINT) fmt
+
+clean: ## remove what the targets leave behind
+	rm -rf bin
+	go clean -testcache
+
+# The parts of check.
+fmt-check:
+	$(LINT) fmt --diff
+tidy:
+	go mod tidy -diff
+	go -C tools mod tidy -diff
+vet:
+	go vet ./...
+race:
+	go test -race ./...
+nested:
+	@set -e; for dir in $(NESTED); do echo "module $$dir"; ( cd $$dir && \
+	  go mod tidy -diff && go vet ./... && $(LINT) run ./... && go test -race ./... ); done
+
+benchstat:
+	$(TOOL) benchstat $(A) $(B)

@@ -1,0 +1,185 @@
+package parti
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/arloliu/parti/internal/core"
+)
+
+// Backoff between calls of an updater that fails.
+const (
+	updaterRetryMin = 100 * time.Millisecond
+	updaterRetryMax = 5 * time.Second
+)
+
+// applier puts assignments into force, one at a time and the newest when
+// several wait: it shows it in the view, calls the updater until it succeeds or
+// a newer assignment has come, calls the hook with the difference to what the
+// hook was told last, and reports the assignment as applied.
+//
+// The updater is called only when the partitions (or the worker's id) differ
+// from its last successful call, the hook only when partitions came or went.
+type applier struct {
+	ctx     context.Context // of the run
+	users   *tasks
+	board   *board
+	hooks   *hookRunner
+	updater WorkerConsumerUpdater // may be nil
+	timeout time.Duration         // of one call of the updater
+	applied func(seq uint64)
+	failed  func(error) // an updater's error
+
+	mu      sync.Mutex
+	waiting *application  // the newest, not begun
+	active  bool          // a goroutine runs
+	newer   chan struct{} // holds a token when something may wait
+
+	detach     sync.Once
+	hookLeaves chan struct{} // closed: do not wait for hooks any more
+
+	// Used by the goroutine that runs only.
+	told    *holding // what the hook knows
+	updated *application
+}
+
+type application struct {
+	seq    uint64
+	worker string
+	held   *holding
+}
+
+func newApplier(ctx context.Context, m *Manager, users *tasks, hooks *hookRunner) *applier {
+	return &applier{
+		ctx: ctx, users: users, board: m.board, hooks: hooks, updater: m.opts.updater,
+		timeout:    m.cfg.HandoffTimeout + m.cfg.OperationTimeout,
+		newer:      make(chan struct{}, 1),
+		hookLeaves: make(chan struct{}),
+		told:       &holding{},
+	}
+}
+
+// apply takes an assignment; it does not block.
+func (a *applier) apply(w application) {
+	a.mu.Lock()
+	a.waiting = &w
+	begin := !a.active
+	a.active = true
+	a.mu.Unlock()
+	if begin {
+		a.users.start("UpdateWorkerConsumer", a.run)
+		return
+	}
+	select {
+	case a.newer <- struct{}{}:
+	default:
+	}
+}
+
+// dontWaitForHook is called when the hook that runs has called Stop and waits
+// for it: the hook counts as returned from now on. Calls to come still wait for
+// their turn behind it.
+func (a *applier) dontWaitForHook() { a.detach.Do(func() { close(a.hookLeaves) }) }
+
+func (a *applier) run() {
+	for {
+		w := a.next()
+		if w == nil {
+			return
+		}
+		a.board.apply(w.held)
+		if a.update(w) && a.tell(w) {
+			a.applied(w.seq)
+		}
+	}
+}
+
+func (a *applier) next() *application {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w := a.waiting
+	if a.ctx.Err() != nil {
+		w = nil
+	}
+	a.waiting = nil
+	a.active = w != nil
+	return w
+}
+
+// update calls the updater until it succeeds; false means that a newer
+// assignment waits, or that the run is over.
+func (a *applier) update(w *application) bool {
+	if a.updater == nil || a.updated != nil && a.updated.worker == w.worker &&
+		slices.EqualFunc(a.updated.held.owned, w.held.owned, sameWork) {
+		return true
+	}
+	a.updated = nil // after a failure nobody knows what is consumed
+	for wait := updaterRetryMin; ; wait = min(2*wait, updaterRetryMax) {
+		err := a.callUpdater(w)
+		if err == nil {
+			a.updated = w
+			return true
+		}
+		if a.ctx.Err() != nil {
+			return false
+		}
+		a.failed(fmt.Errorf("update consumer of %s: %w", w.worker, err))
+		if !a.pause(wait) {
+			return false
+		}
+	}
+}
+
+func sameWork(x, y core.Owned) bool { return x.ID == y.ID && x.Weight == y.Weight }
+
+func (a *applier) callUpdater(w *application) error {
+	ctx, cancel := context.WithTimeout(a.ctx, a.timeout)
+	defer cancel()
+	ps := slices.Clone(w.held.partitions)
+	return protect("UpdateWorkerConsumer", func() error {
+		return a.updater.UpdateWorkerConsumer(ctx, w.worker, ps)
+	})
+}
+
+// pause waits about d; false means that there is no point in going on.
+func (a *applier) pause(d time.Duration) bool {
+	t := time.NewTimer(d/2 + rand.N(d)) // gosec: jitter needs no secrecy
+	defer t.Stop()
+	for !a.superseded() {
+		select {
+		case <-t.C:
+			return !a.superseded()
+		case <-a.newer:
+		case <-a.ctx.Done():
+			return false
+		}
+	}
+	return false
+}
+
+func (a *applier) superseded() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.waiting != nil
+}
+
+// tell calls the hook and waits for it; false means that the run is over.
+func (a *applier) tell(w *application) bool {
+	added, removed := w.held.diff(a.told)
+	a.told = w.held
+	if len(added)+len(removed) == 0 {
+		return true
+	}
+	select {
+	case <-a.hooks.assignmentChanged(added, removed):
+		return true
+	case <-a.hookLeaves:
+		return true
+	case <-a.ctx.Done():
+		return false
+	}
+}

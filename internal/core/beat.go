@@ -1,0 +1,165 @@
+package core
+
+import (
+	"strconv"
+	"time"
+)
+
+// beat is what the own heartbeat says beside that this worker lives.
+type beat struct {
+	seq      uint64
+	leaving  bool
+	released bool
+	said     bool // the heartbeat that says released has been written
+}
+
+func (c *Core) beatValue() []byte {
+	c.beat.seq++
+	return encode(hbRecord{
+		Format: format, Inc: c.inc, Seq: c.beat.seq,
+		TTL: toMillis(c.cfg.HeartbeatTTL), Interval: toMillis(c.cfg.HeartbeatInterval),
+		Window: toMillis(c.cfg.PlannedScaleWindow), Exclusive: c.cfg.Exclusive,
+		Allowance: toMillis(c.conn.allowance), Server: c.conn.server,
+		Applied: c.adopt.applied, List: c.refresh.digest, Refresh: c.refresh.count,
+		Leaving: c.beat.leaving, Released: c.beat.released,
+	})
+}
+
+// joinFleet begins heartbeats, once per claim.
+func (c *Core) joinFleet() {
+	c.activate(&c.hbKey, 0, c.now)
+	c.renew(&c.hbKey)
+	c.want(watchLeader)
+	c.want(watchHeads)
+	c.timer.set(timerHeadRead, c.now+5*c.cfg.HeartbeatInterval)
+}
+
+func (c *Core) beatWritten(at time.Duration) {
+	if c.beat.released && !c.hbKey.again {
+		c.beat.said = true
+	}
+	if c.cfg.Exclusive {
+		c.timer.set(timerLease, c.hbKey.leaseEnd(c.cfg.HeartbeatTTL))
+	}
+	_ = at
+}
+
+// beatLost is told that the heartbeat holds another's value: a predecessor's
+// under an id just claimed, the mark of a leader that ended this incarnation, or
+// another worker that has the id.
+func (c *Core) beatLost(val []byte, rev uint64) {
+	rec, err := decode[hbRecord](val)
+	switch {
+	case err == nil && rec.Revoked != 0 && c.mine(rec.Inc):
+		c.hbKey.rev = rev
+		c.newIncarnation("the leader ended the lease")
+	case !c.hbKey.written:
+		c.hbKey.rev = rev
+		c.renew(&c.hbKey)
+	default:
+		// The id decides.
+		c.inspectID(rev)
+	}
+}
+
+// inspectID reads who holds the own id, after something else was found under it.
+func (c *Core) inspectID(hbRev uint64) {
+	epoch := c.idKey.epoch
+	c.kv(KV{Verb: Get, Bucket: IDs, Key: c.idKey.key(), Timeout: c.renewTimeout()}, false, func(d Done) {
+		if !c.idKey.active || c.idKey.epoch != epoch {
+			return
+		}
+		switch d.Err {
+		case OK:
+			rec, err := decode[idRecord](d.Val)
+			if err != nil || !c.mine(rec.Inc) {
+				c.loseID("another worker holds it")
+				return
+			}
+			c.hbKey.rev = hbRev
+			c.renew(&c.hbKey)
+		case NotFound: // the renewal of the id makes it again
+			c.hbKey.rev = hbRev
+			c.renew(&c.idKey)
+			c.renew(&c.hbKey)
+		default:
+			c.retryRenewal(&c.hbKey)
+		}
+	})
+}
+
+// loseID stops owning at once and claims another id, in the same process.
+func (c *Core) loseID(why string) {
+	if !c.claim.held {
+		return
+	}
+	w := c.worker()
+	c.log(Error, "worker id lost", "id", w, "reason", why)
+	c.report(FaultIDLost, w+": "+why)
+	c.stepDown("the worker id was lost", false)
+	c.deactivate(&c.idKey)
+	c.deactivate(&c.hbKey)
+	c.timer.clear(timerLease)
+	c.claim.held = false
+	c.unwant(watchLeader)
+	c.unwant(watchHeads)
+	c.nextIncarnation()
+	c.adopt.forgetClaim()
+	if c.life.stopping() {
+		return
+	}
+	c.apply(nil, false)
+	c.startClaim()
+}
+
+// leaseTimer is the end of the own lease, in the Exclusive mode: what was granted
+// is void, since others may be granted it from now on.
+func (c *Core) leaseTimer() {
+	if !c.cfg.Exclusive || !c.claim.held {
+		return
+	}
+	if end := c.hbKey.leaseEnd(c.cfg.HeartbeatTTL); c.now < end {
+		c.timer.set(timerLease, end)
+		return
+	}
+	if c.adopt.named {
+		c.newIncarnation("the lease ended")
+	}
+}
+
+// newIncarnation voids everything granted to the present one. The id stays; the
+// heartbeat tells of the new incarnation once everything is let go.
+func (c *Core) newIncarnation(why string) {
+	if c.life.stopping() {
+		c.renew(&c.hbKey)
+		return
+	}
+	c.log(Warn, "new incarnation", "id", c.worker(), "reason", why)
+	c.stepDown(why, false)
+	c.adopt.forgetClaim()
+	c.life.renaming = true
+	c.timer.clear(timerHeartbeat)
+	c.apply(nil, false)
+}
+
+// letGo goes on when nothing of the old incarnation runs any more.
+func (c *Core) letGo() {
+	if !c.life.renaming {
+		return
+	}
+	c.life.renaming = false
+	c.nextIncarnation()
+	c.renew(&c.idKey)
+	c.renew(&c.hbKey)
+}
+
+func (c *Core) nextIncarnation() {
+	c.incs++
+	c.inc = c.nonce + "~" + strconv.Itoa(c.incs)
+	c.beat.seq = 0
+}
+
+// forgetClaim drops what was granted; what the shell runs is told apart.
+func (a *adoption) forgetClaim() {
+	a.named, a.part, a.rev, a.fetching, a.again = false, ref{}, 0, false, false
+}

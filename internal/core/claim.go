@@ -1,0 +1,390 @@
+package core
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// claim finds a stable id. It follows one watch over ids and tickets, which is
+// a log with a total order:
+//
+//  1. try the lowest free id, unless others are already queueing;
+//  2. after a conflict, write a ticket. Its revision is the place in the queue.
+//     Take the r-th lowest free id, r being the number of claimers with an
+//     earlier ticket that hold no id yet. Everybody computes the same ids from
+//     the same log, so n workers started together take the n lowest free ids for
+//     a handful of messages each.
+//
+// Create guards every step: a wrong guess costs a message and nothing else.
+type claim struct {
+	active  bool
+	held    bool
+	number  int
+	ids     map[int]holder
+	tickets map[string]ticket // by incarnation
+	mine    uint64            // revision of the own ticket
+	busy    bool
+	tries   int
+	checked bool         // processes of this host have been asked for
+	dead    map[int]bool // ids whose process on this host is dead
+	await   int          // an id that somebody else must be seen to hold; -1 = none
+	judging bool         // all ids are taken; their holders are being watched
+	judged  time.Duration
+}
+
+type holder struct {
+	rec   idRecord
+	rev   uint64
+	alive bool // seen alive since the judging began
+}
+
+type ticket struct {
+	rev  uint64
+	seen time.Duration
+}
+
+func (c *Core) startClaim() {
+	c.claim = claim{active: true, await: -1}
+	c.want(watchClaim)
+}
+
+func (c *Core) endClaim() {
+	c.claim.active = false
+	c.timer.clear(timerClaim)
+	c.unwant(watchClaim)
+	if c.claim.judging {
+		c.unwant(watchBeats)
+		c.claim.judging = false
+	}
+	if c.claim.mine != 0 {
+		c.kv(KV{Verb: Delete, Bucket: IDs, Key: c.ticketKey(c.nonce), Rev: c.claim.mine}, false, func(Done) {})
+		c.claim.mine = 0
+	}
+	c.claim.ids, c.claim.tickets, c.claim.dead = nil, nil, nil
+}
+
+func (c *Core) claimWatchBegins() {
+	c.claim.ids, c.claim.tickets = map[int]holder{}, map[string]ticket{}
+}
+
+func (c *Core) onClaimWatch(ev Watched) {
+	if !c.claim.active {
+		return
+	}
+	if s, ok := c.tail(ev.Key, "id"); ok {
+		if n, err := strconv.Atoi(s); err == nil {
+			c.sawID(n, ev)
+		}
+	} else if inc, ok := c.tail(ev.Key, "ticket"); ok {
+		if ev.Deleted {
+			delete(c.claim.tickets, inc)
+		} else {
+			c.claim.tickets[inc] = ticket{rev: ev.Rev, seen: c.now}
+		}
+	}
+	if ev.Synced {
+		c.tryClaim()
+	}
+}
+
+func (c *Core) sawID(n int, ev Watched) {
+	if n == c.claim.await {
+		c.claim.await = -1
+	}
+	if ev.Deleted {
+		delete(c.claim.ids, n)
+		return
+	}
+	rec, err := decode[idRecord](ev.Val)
+	if err != nil {
+		c.report(FaultForeignValue, "key "+ev.Key+": "+err.Error())
+	}
+	c.claim.ids[n] = holder{rec: rec, rev: ev.Rev, alive: c.claim.judging && c.watch[watchClaim].live}
+	delete(c.claim.dead, n)
+}
+
+func (c *Core) resumeClaim() {
+	if c.claim.active && !c.claim.held {
+		c.claim.busy = false
+		c.tryClaim()
+	}
+}
+
+func (c *Core) claimTimer() {
+	c.claim.await = -1
+	c.tryClaim()
+}
+
+// tryClaim makes the next attempt when everything it depends on is known.
+func (c *Core) tryClaim() {
+	cl := &c.claim
+	if !cl.active || cl.held || cl.busy || !c.conn.up || !c.watch[watchClaim].synced || cl.await >= 0 {
+		return
+	}
+	if !cl.checked {
+		cl.checked = true
+		if c.checkProcesses() {
+			return
+		}
+	}
+	if n, ok := c.deadID(); ok {
+		c.takeID(n, cl.ids[n].rev)
+		return
+	}
+	ahead, queueing := c.queue()
+	free := c.freeIDs(ahead + 1)
+	switch {
+	case len(free) == 0:
+		c.judgeHolders()
+	case cl.mine == 0 && queueing:
+		c.takeTicket()
+	case len(free) > ahead:
+		c.takeID(free[ahead], 0)
+	default: // the ids left are spoken for by others
+		c.removeOldTickets()
+		c.timer.set(timerClaim, c.now+c.backoff(2))
+	}
+}
+
+// freeIDs returns the lowest n free ids, or fewer.
+func (c *Core) freeIDs(n int) []int {
+	var free []int
+	for i := c.cfg.IDMin; i <= c.cfg.IDMax && len(free) < n; i++ {
+		if _, taken := c.claim.ids[i]; !taken {
+			free = append(free, i)
+		}
+	}
+	return free
+}
+
+// queue counts the claimers with an earlier ticket that hold no id yet, and
+// tells whether anybody else is queueing.
+func (c *Core) queue() (ahead int, queueing bool) {
+	cl := &c.claim
+	holds := make(map[string]bool, len(cl.ids))
+	for _, h := range cl.ids {
+		holds[h.rec.Inc] = true
+	}
+	for inc, t := range cl.tickets {
+		if inc == c.nonce || holds[inc] || c.now-t.seen > c.cfg.OperationTimeout {
+			continue
+		}
+		queueing = true
+		if cl.mine != 0 && t.rev < cl.mine {
+			ahead++
+		}
+	}
+	return ahead, queueing
+}
+
+// removeOldTickets removes tickets of claimers that must have ended.
+func (c *Core) removeOldTickets() {
+	for _, inc := range slices.Sorted(maps.Keys(c.claim.tickets)) {
+		if t := c.claim.tickets[inc]; inc != c.nonce && c.now-t.seen > c.cfg.OperationTimeout {
+			delete(c.claim.tickets, inc)
+			c.kv(KV{Verb: Delete, Bucket: IDs, Key: c.ticketKey(inc), Rev: t.rev}, false, func(Done) {})
+		}
+	}
+}
+
+func (c *Core) takeTicket() {
+	c.claim.busy = true
+	c.kv(KV{Verb: Create, Bucket: IDs, Key: c.ticketKey(c.nonce), Val: encode(ticketRecord{Format: format})}, false, func(d Done) {
+		c.claim.busy = false
+		switch d.Err {
+		case OK:
+			c.claim.mine = d.Rev
+			// The queue is known once the watch shows the own ticket.
+			if _, seen := c.claim.tickets[c.nonce]; seen {
+				c.tryClaim()
+			} else {
+				c.claimLater(c.cfg.HeartbeatInterval)
+			}
+		case Conflict: // an earlier attempt did arrive
+			if t, seen := c.claim.tickets[c.nonce]; seen {
+				c.claim.mine = t.rev
+			}
+			c.claimLater(c.backoff(0))
+		default:
+			c.claimFailed()
+		}
+	})
+}
+
+// takeID claims id n: a free one (rev 0), or one whose holder is known dead.
+func (c *Core) takeID(n int, rev uint64) {
+	c.claim.busy, c.claim.number = true, n
+	began := c.now
+	op := KV{Verb: Create, Bucket: IDs, Key: c.idKeyName(n), Val: c.idValue()}
+	if rev != 0 {
+		op.Verb, op.Rev = Update, rev
+	}
+	c.kv(op, false, func(d Done) {
+		c.claim.busy = false
+		switch d.Err {
+		case OK:
+			c.idClaimed(n, d.Rev, began)
+		case Conflict, NotFound:
+			c.claimConflict(n)
+		case Ambiguous:
+			c.readClaim(n, began)
+		default:
+			c.claimFailed()
+		}
+	})
+}
+
+// readClaim finds out what became of a write without an answer.
+func (c *Core) readClaim(n int, began time.Duration) {
+	c.claim.busy = true
+	c.kv(KV{Verb: Get, Bucket: IDs, Key: c.idKeyName(n)}, true, func(d Done) {
+		c.claim.busy = false
+		if rec, err := decode[idRecord](d.Val); d.Err == OK && err == nil && c.mine(rec.Inc) {
+			c.idClaimed(n, d.Rev, began)
+			return
+		}
+		c.claimFailed()
+	})
+}
+
+// claimConflict joins the queue, after the watch has shown who was faster.
+func (c *Core) claimConflict(n int) {
+	c.measure(MetricClaimConflicts, 1, "")
+	cl := &c.claim
+	delete(cl.dead, n)
+	if cl.mine == 0 {
+		if _, seen := cl.ids[n]; !seen {
+			cl.await = n
+			c.timer.set(timerClaim, c.now+c.cfg.HeartbeatInterval)
+		}
+		c.takeTicket()
+		return
+	}
+	if _, seen := cl.ids[n]; !seen {
+		cl.await = n
+	}
+	c.claimLater(c.cfg.HeartbeatInterval)
+}
+
+// claimLater tries again on the next news of the watch, or after d.
+func (c *Core) claimLater(d time.Duration) { c.timer.set(timerClaim, c.now+d) }
+
+func (c *Core) claimFailed() {
+	c.claim.tries++
+	c.claimLater(c.backoff(c.claim.tries))
+}
+
+// checkProcesses asks the operating system about holders that ran on this host,
+// so that a restarted process gets its id back at once. It reports whether
+// there is anything to ask.
+func (c *Core) checkProcesses() bool {
+	me := c.cfg.Process
+	ask := map[string]Process{}
+	for n, h := range c.claim.ids {
+		p := h.rec.Proc
+		if p.Boot != "" && p.Boot == me.Boot && p.PIDNS == me.PIDNS && p != me {
+			ask[strconv.Itoa(n)] = p
+		}
+	}
+	if len(ask) == 0 {
+		return false
+	}
+	c.claim.busy = true
+	c.emit(Processes{Op: c.ask(func(d Done) {
+		c.claim.busy = false
+		c.claim.dead = map[int]bool{}
+		for _, s := range d.Dead {
+			if n, err := strconv.Atoi(s); err == nil {
+				if _, still := c.claim.ids[n]; still {
+					c.claim.dead[n] = true
+				}
+			}
+		}
+		c.tryClaim()
+	}), All: ask})
+	return true
+}
+
+// deadID returns the lowest id in range whose holder is known dead.
+func (c *Core) deadID() (int, bool) {
+	for _, n := range slices.Sorted(maps.Keys(c.claim.dead)) {
+		if n >= c.cfg.IDMin && n <= c.cfg.IDMax {
+			return n, true
+		}
+	}
+	return 0, false
+}
+
+// judgeHolders watches the heartbeats of all holders when no id is free. All
+// seen alive: exhausted. One that stays silent for its lease and the grace is
+// dead, and its id is taken.
+func (c *Core) judgeHolders() {
+	cl := &c.claim
+	if !cl.judging {
+		cl.judging, cl.judged = true, c.now
+		for n, h := range cl.ids {
+			h.alive = false
+			cl.ids[n] = h
+		}
+		c.want(watchBeats)
+		c.extendStartup(c.holderDeadline() - c.now)
+	}
+	silent := 0
+	for n := c.cfg.IDMin; n <= c.cfg.IDMax; n++ {
+		if h := cl.ids[n]; !h.alive {
+			silent++
+		}
+	}
+	switch {
+	case silent == 0:
+		c.fail(Fault{Kind: FaultIDsExhausted, Text: "every id from " + c.workerName(c.cfg.IDMin) + " to " +
+			c.workerName(c.cfg.IDMax) + " is held by a live worker"})
+	case c.now >= c.holderDeadline():
+		if cl.dead == nil {
+			cl.dead = map[int]bool{}
+		}
+		for n := c.cfg.IDMin; n <= c.cfg.IDMax; n++ {
+			if !cl.ids[n].alive {
+				cl.dead[n] = true
+			}
+		}
+		cl.judged = c.now // who takes none of these judges again
+		c.tryClaim()
+	default:
+		c.timer.set(timerClaim, c.holderDeadline())
+	}
+}
+
+func (c *Core) holderDeadline() time.Duration {
+	return max(c.claim.judged, c.conn.since) + c.cfg.HeartbeatTTL + c.cfg.EmergencyGracePeriod
+}
+
+// holderBeat notes that the holder of an id is alive, while a claim judges.
+func (c *Core) holderBeat(w string, live bool) {
+	n, ok := c.workerNumber(w)
+	if !ok || !live {
+		return
+	}
+	if h, ok := c.claim.ids[n]; ok && !h.alive {
+		h.alive = true
+		c.claim.ids[n] = h
+		c.tryClaim()
+	}
+}
+
+func (c *Core) idValue() []byte {
+	return encode(idRecord{
+		Format: format, Inc: c.inc, Host: c.cfg.Host, Proc: c.cfg.Process, TTL: toMillis(c.cfg.IDTTL),
+	})
+}
+
+// idClaimed goes on with the life of a worker that has an id.
+func (c *Core) idClaimed(n int, rev uint64, began time.Duration) {
+	c.claim.held, c.claim.number = true, n
+	c.endClaim()
+	c.log(Info, "worker id claimed", "id", c.worker(), "incarnation", c.inc)
+	c.activate(&c.idKey, rev, began)
+	c.joinFleet()
+}

@@ -1,0 +1,251 @@
+package core
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// commit is the publication in progress. Payloads and drain lists are created
+// first, under keys that carry the term; then the head is written by
+// compare-and-swap. Nobody sees a part of a commit: what the head does not name
+// does not exist.
+type commit struct {
+	busy      bool
+	lifecycle string // of the next head; "" = as it is
+	head      headRecord
+	files     []file
+	waiting   int // files whose answer is awaited
+	tries     int
+	writing   bool // the head is being written
+	began     time.Duration
+	dropped   []string // no longer named by the head being written
+	garbage   []string // no longer named by the last head
+}
+
+// file is a value that the head will name.
+type file struct {
+	key  string
+	val  []byte
+	done bool
+}
+
+// startCommit publishes the table as it is now.
+func (c *Core) startCommit() {
+	l := c.lead
+	k := &l.commit
+	k.busy, k.tries, k.files, k.dropped, k.began = true, 0, nil, nil, c.now
+	v := l.head.Version + 1
+	head := headRecord{
+		Format: format, Term: l.term, Version: v, Leader: c.worker(), Lifecycle: l.head.Lifecycle,
+		Created: c.cfg.Buckets[Assignments], App: l.head.App, List: l.list.Digest,
+	}
+	if k.lifecycle != "" {
+		head.Lifecycle, k.lifecycle = k.lifecycle, ""
+	}
+	write := func(s *seat, old ref, key func(ref) string, empty bool, rec any) ref {
+		if !old.none() {
+			k.dropped = append(k.dropped, key(old))
+		}
+		if empty {
+			return ref{}
+		}
+		b := encode(rec)
+		r := ref{Worker: s.worker, Term: l.term, Version: v, Digest: digest(b)}
+		k.files = append(k.files, file{key: key(r), val: b})
+		return r
+	}
+	for i, s := range l.seats {
+		if s == nil {
+			continue
+		}
+		if s.dirty {
+			rec := l.payload(int32(i)) //nolint:gosec // a fleet has far fewer than 2^31 workers
+			s.part = write(s, s.part, c.partKey, len(rec.Grants) == 0, rec)
+			s.dirty = false
+		}
+		if s.drainDirty {
+			rec := l.drainList(s.worker)
+			s.drain = write(s, s.drain, c.drainKey, len(rec.Items) == 0, rec)
+			s.drainDirty = false
+		}
+		if s.retired && s.drain.none() {
+			l.seats[i] = nil
+			delete(l.byName, s.worker)
+			continue
+		}
+		hs := headSeat{Worker: s.worker, Inc: s.inc, Part: s.part, Drain: s.drain, Vacant: s.vacant}
+		if s.away {
+			hs.Away = max(1, toMillis(s.awaySince+s.awayFor-c.now))
+		}
+		head.Seats = append(head.Seats, hs)
+	}
+	k.head = head
+	c.writeFiles()
+}
+
+// writeFiles creates what the head will name. A key that exists is this
+// leader's own earlier attempt: nobody else writes under its term.
+func (c *Core) writeFiles() {
+	l := c.lead
+	k := &l.commit
+	term, v := l.term, k.head.Version
+	failed := false
+	for i := range k.files {
+		f := &k.files[i]
+		if f.done {
+			continue
+		}
+		k.waiting++
+		c.kv(KV{Verb: Create, Bucket: Assignments, Key: f.key, Val: f.val}, k.tries > 0, func(d Done) {
+			if c.lead == nil || c.lead.term != term || k.head.Version != v {
+				return
+			}
+			k.waiting--
+			switch d.Err {
+			case OK, Conflict:
+				f.done = true
+			default:
+				failed = true
+				c.log(Warn, "publish failed", "key", f.key, "error", d.Text)
+			}
+			switch {
+			case k.waiting > 0:
+			case failed:
+				c.commitLater()
+			default:
+				c.writeHead()
+			}
+		})
+	}
+	if k.waiting == 0 {
+		c.writeHead()
+	}
+}
+
+func (c *Core) commitLater() {
+	c.lead.commit.tries++
+	c.timer.set(timerCommit, c.now+c.backoff(c.lead.commit.tries))
+}
+
+func (c *Core) retryCommit() {
+	if c.leading() && c.lead.commit.busy && c.lead.commit.waiting == 0 && !c.lead.commit.writing {
+		c.writeFiles()
+	}
+}
+
+// writeHead is the commit point.
+func (c *Core) writeHead() {
+	l := c.lead
+	if c.now >= c.leadKey.leaseEnd(c.cfg.HeartbeatTTL) {
+		c.commitLater() // the lease must be proved first
+		return
+	}
+	k := &l.commit
+	k.writing = true
+	term, v := l.term, k.head.Version
+	c.kv(KV{
+		Verb: Update, Bucket: Assignments, Key: c.headKeyName(), Val: encode(k.head), Rev: l.rev,
+	}, k.tries > 0, func(d Done) {
+		if c.lead == nil || c.lead.term != term || k.head.Version != v {
+			return
+		}
+		k.writing = false
+		switch d.Err {
+		case OK:
+			c.committed(d.Rev)
+		case Conflict, NotFound, Ambiguous:
+			c.inspectHead()
+		default:
+			c.commitLater()
+		}
+	})
+}
+
+// inspectHead reads a head that could not be written: an own write without an
+// answer, or another leader's.
+func (c *Core) inspectHead() {
+	l := c.lead
+	k := &l.commit
+	k.writing = true
+	term, v := l.term, k.head.Version
+	c.kv(KV{Verb: Get, Bucket: Assignments, Key: c.headKeyName()}, true, func(d Done) {
+		if c.lead == nil || c.lead.term != term || k.head.Version != v {
+			return
+		}
+		k.writing = false
+		head, err := decode[headRecord](d.Val)
+		switch {
+		case d.Err == NotFound:
+			c.stepDown("the head is gone", false)
+		case d.Err != OK || err != nil:
+			c.commitLater()
+		case head.Term != term || head.Leader != c.worker():
+			c.elect.seen = max(c.elect.seen, head.Term)
+			c.stepDown("another leader wrote the head", true)
+		case head.Version == v:
+			c.committed(d.Rev)
+		default:
+			l.rev = d.Rev
+			c.commitLater()
+		}
+	})
+}
+
+// committed goes on after the head is written.
+func (c *Core) committed(rev uint64) {
+	l := c.lead
+	k := &l.commit
+	l.head, l.rev = k.head, rev
+	k.busy, k.tries, k.files = false, 0, nil
+	c.log(Debug, "published", "term", l.term, "version", l.head.Version, "workers", len(l.head.Seats),
+		"took", (c.now - k.began).String())
+	if l.startedAt != never && !l.draining() && !l.anyReady() {
+		c.measure(MetricRebalanceTime, (c.now - l.startedAt).Seconds(), "")
+		l.startedAt = never
+	}
+	c.collect()
+	for _, w := range slices.Sorted(maps.Keys(l.members)) {
+		m := l.members[w]
+		if s := l.seatOf(w); s == nil && m.dead {
+			c.bury(m)
+		} else if s != nil && s.away && m.rev != 0 && m.inc == s.inc {
+			// The leaver is listed: its heartbeat has served.
+			c.kv(KV{Verb: Delete, Bucket: Heartbeats, Key: c.hbKeyName(w), Rev: m.rev}, false, func(Done) {})
+			m.rev = 0
+		}
+	}
+	c.readHead()
+}
+
+// collect deletes what two committed heads in a row do not name, after the
+// latest has been read back.
+func (c *Core) collect() {
+	l := c.lead
+	k := &l.commit
+	old := k.garbage
+	k.garbage = k.dropped
+	k.dropped = nil
+	if len(old) == 0 {
+		return
+	}
+	term, v := l.term, l.head.Version
+	c.kv(KV{Verb: Get, Bucket: Assignments, Key: c.headKeyName()}, false, func(d Done) {
+		head, err := decode[headRecord](d.Val)
+		if d.Err != OK || err != nil || head.Term != term || head.Version < v {
+			return
+		}
+		for _, g := range old {
+			c.remove(g)
+		}
+	})
+}
+
+// remove deletes a payload by its revision.
+func (c *Core) remove(key string) {
+	c.kv(KV{Verb: Get, Bucket: Assignments, Key: key}, false, func(d Done) {
+		if d.Err == OK {
+			c.kv(KV{Verb: Delete, Bucket: Assignments, Key: key, Rev: d.Rev}, false, func(Done) {})
+		}
+	})
+}

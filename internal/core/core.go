@@ -1,0 +1,265 @@
+// Package core decides what a worker of a fleet does: which id it claims, when
+// it leads, whom it believes dead, when it rebalances, when a partition may
+// change hands and what it obeys.
+//
+// It is pure. [Core.Step] takes the time and one event and returns the effects
+// to be performed; there is no goroutine, lock, channel, context, logger, clock
+// or random source inside, so that the same events give the same history, in a
+// test, in the simulator and in production. Time is the elapsed time on the
+// caller's own clock; nothing is ever compared with another worker's clock.
+//
+// The sub-machines, one file each: claim (which id), renew (keys that must be
+// kept alive), elect (who leads), members (who is alive), rebalance (when to
+// plan), handoff (who owns what and who still drains it), commit (publishing),
+// adopt (obeying what was published), refresh, degraded and lifecycle.
+package core
+
+import "time"
+
+// Core is the state of one worker. It is not safe for concurrent use.
+type Core struct {
+	cfg    Config
+	now    time.Duration
+	out    []Effect
+	rng    rng
+	timer  timers
+	ops    map[OpID]func(Done)
+	lastOp OpID
+	watch  [numWatches]watcher
+
+	nonce string // of this life; every incarnation of it begins so
+	inc   string // the present incarnation
+	incs  int    // incarnations begun after the first
+	wall  uint64 // wall clock at time 0, in ms
+
+	conn     connection
+	life     lifecycle
+	claim    claim
+	idKey    renewal
+	hbKey    renewal
+	leadKey  renewal
+	beat     beat
+	elect    election
+	lead     *leader // non-nil from the moment that the term is taken
+	adopt    adoption
+	refresh  refreshing
+	degraded degraded
+}
+
+// New returns a core that waits for [Start].
+func New(cfg Config) *Core {
+	c := &Core{cfg: cfg, ops: map[OpID]func(Done){}}
+	c.timer.init()
+	c.conn.up = true
+	c.degraded.init()
+	c.setupWatches()
+	c.setupRenewals()
+	return c
+}
+
+// Step tells the core that ev happened at now and returns what is to be done,
+// in order. Time that goes back counts as standing still.
+func (c *Core) Step(now time.Duration, ev Event) []Effect {
+	c.out = nil
+	c.advanceClock(now)
+	if c.life.phase == ended {
+		return nil
+	}
+	c.handle(ev)
+	for c.life.phase != ended {
+		t, ok := c.timer.due(c.now)
+		if !ok {
+			break
+		}
+		c.timer.clear(t)
+		c.fire(t)
+	}
+	if c.life.phase != ended {
+		c.settle()
+	}
+	return c.out
+}
+
+// Wake returns when the next [Tick] is due; false when none is.
+func (c *Core) Wake() (time.Duration, bool) {
+	if c.life.phase == ended {
+		return 0, false
+	}
+	return c.timer.next()
+}
+
+// Snapshot is what the accessors of a manager show.
+type Snapshot struct {
+	State  State
+	Worker string // "" without an id
+	Leader bool
+	Term   uint64
+	// Version and Lifecycle are those of the head last obeyed.
+	Version   uint64
+	Lifecycle string
+	// LeaseEnd is when the own lease ends unless it is renewed; 0 in the
+	// Available mode, where nothing ends with it.
+	LeaseEnd time.Duration
+}
+
+// Snapshot returns the present state.
+func (c *Core) Snapshot() Snapshot {
+	s := Snapshot{
+		State:     c.life.state,
+		Worker:    c.worker(),
+		Leader:    c.leading() && c.now < c.leadKey.leaseEnd(c.cfg.HeartbeatTTL),
+		Term:      c.adopt.seen.Term,
+		Version:   c.adopt.seen.Version,
+		Lifecycle: c.adopt.lifecycle,
+	}
+	if c.cfg.Exclusive {
+		s.LeaseEnd = max(1, c.hbKey.leaseEnd(c.cfg.HeartbeatTTL))
+	}
+	return s
+}
+
+// worker is the claimed id, or "".
+func (c *Core) worker() string {
+	if !c.claim.held {
+		return ""
+	}
+	return c.workerName(c.claim.number)
+}
+
+func (c *Core) handle(ev Event) {
+	switch ev := ev.(type) {
+	case Start:
+		c.onStart(ev)
+	case Stop:
+		c.onStop()
+	case Abort:
+		c.onAbort()
+	case Tick:
+	case Connected:
+		c.onConnected(ev)
+	case Disconnected:
+		c.onDisconnected()
+	case Done:
+		if f, ok := c.ops[ev.Op]; ok {
+			delete(c.ops, ev.Op)
+			f(ev)
+		}
+	case Watched:
+		c.onWatched(ev)
+	case WatchLost:
+		c.onWatchLost(ev)
+	case Applied:
+		c.onApplied(ev)
+	case Refresh:
+		c.onRefresh(ev)
+	}
+}
+
+// settle draws the conclusions that depend on more than one sub-machine, after
+// every event.
+func (c *Core) settle() {
+	c.considerCampaign()
+	c.advanceLeader()
+	c.settleRefresh()
+	c.advanceStop()
+	c.updateState()
+}
+
+// advanceClock moves the time. A gap of more than one heartbeat between two
+// turns means that this process was suspended: until they are renewed, leases
+// are not trusted, and silence of others during the gap proves nothing.
+func (c *Core) advanceClock(now time.Duration) {
+	if now <= c.now {
+		return
+	}
+	gap := now - c.now
+	c.now = now
+	if c.life.phase != running || gap <= c.cfg.HeartbeatInterval+c.cfg.HeartbeatInterval/2 {
+		return
+	}
+	c.log(Warn, "this process was suspended", "gap", gap.String())
+	c.conn.since = now
+	for _, r := range []*renewal{&c.idKey, &c.hbKey, &c.leadKey} {
+		if r.active {
+			c.unprove(r)
+		}
+	}
+}
+
+func (c *Core) emit(e Effect) { c.out = append(c.out, e) }
+
+func (c *Core) log(l LogLevel, msg string, pairs ...any) {
+	c.emit(Log{Level: l, Message: msg, Pairs: pairs})
+}
+
+func (c *Core) report(kind FaultKind, text string) {
+	c.emit(Report{Fault: Fault{Kind: kind, Text: text}})
+}
+
+func (c *Core) measure(m Metric, v float64, label string) {
+	c.emit(Measure{Metric: m, Value: v, Label: label})
+}
+
+// ask registers what to do with the result of an operation.
+func (c *Core) ask(then func(Done)) OpID {
+	c.lastOp++
+	c.ops[c.lastOp] = then
+	return c.lastOp
+}
+
+// kv performs an operation on a key. Every result feeds degraded mode, so that
+// no caller can forget to count; retries of an operation already counted say so.
+func (c *Core) kv(op KV, counted bool, then func(Done)) {
+	if op.Timeout == 0 {
+		op.Timeout = c.cfg.OperationTimeout
+	}
+	began := c.now
+	op.Op = c.ask(func(d Done) {
+		c.feed(d, began, op, counted)
+		then(d)
+	})
+	c.emit(op)
+}
+
+// forget drops the continuations of everything in flight.
+func (c *Core) forget() { clear(c.ops) }
+
+// connection is what the core knows of its connection to NATS.
+type connection struct {
+	up        bool
+	since     time.Duration // up: since when, or since a suspension
+	lostAt    time.Duration // down: since when
+	server    string
+	allowance time.Duration
+}
+
+func (c *Core) onConnected(ev Connected) {
+	was := c.conn.up
+	c.conn.server, c.conn.allowance = ev.Server, ev.Allowance
+	if was {
+		return
+	}
+	c.conn.up, c.conn.since = true, c.now
+	c.log(Info, "connected to NATS", "server", ev.Server)
+	c.degradedConnected()
+	for _, r := range []*renewal{&c.idKey, &c.hbKey, &c.leadKey} {
+		if r.active {
+			c.renew(r)
+		}
+	}
+	c.resumeWatches()
+	c.resumeClaim()
+	if c.life.phase == running && c.claim.held {
+		c.readHead()
+	}
+}
+
+func (c *Core) onDisconnected() {
+	if !c.conn.up {
+		return
+	}
+	c.conn.up, c.conn.lostAt = false, c.now
+	c.log(Warn, "connection to NATS lost")
+	c.report(FaultConnection, "the connection to NATS is down; the client reconnects by itself")
+	c.degradedDisconnected()
+}

@@ -1,0 +1,357 @@
+package core
+
+import (
+	"strconv"
+	"time"
+)
+
+// election is what a worker knows of the leader key, and its own campaign.
+//
+// A campaign takes the leader key by compare-and-swap, then takes the term by
+// writing the head, then loads what the head names; only then does it lead. The
+// head is what counts: every later commit is a compare-and-swap on it, so that a
+// deposed leader cannot change anything, however late its writes arrive.
+type election struct {
+	rec     leaderRecord
+	rev     uint64 // of the leader key; 0 = absent
+	changed time.Duration
+	phase   campaign
+	epoch   int           // of campaigns; results of earlier ones are ignored
+	term    uint64        // of the own campaign or leadership
+	seen    uint64        // highest term seen anywhere
+	barred  time.Duration // no campaign before
+	tries   int
+	agent   bool // the agent said yes
+	asking  bool // an agent call is in flight
+	resign  bool // the own leader key is being deleted
+}
+
+type campaign uint8
+
+const (
+	follower campaign = iota
+	asksAgent
+	readsHead
+	takesKey
+	takesTerm
+	loads
+	leads
+)
+
+// leading tells whether this worker has the term and everything it needs.
+func (c *Core) leading() bool { return c.elect.phase == leads && c.lead != nil }
+
+func (c *Core) leaderWatchBegins() {
+	if c.elect.phase == follower {
+		c.elect.rev, c.elect.rec = 0, leaderRecord{}
+	}
+}
+
+func (c *Core) onLeaderWatch(ev Watched) {
+	e := &c.elect
+	if ev.Key == "" || ev.Rev <= e.rev && !ev.Deleted {
+		return
+	}
+	if ev.Deleted {
+		e.rev, e.rec = 0, leaderRecord{}
+		return
+	}
+	rec, err := decode[leaderRecord](ev.Val)
+	if err != nil {
+		c.report(FaultForeignValue, "key "+ev.Key+": "+err.Error())
+	}
+	if rec.Inc != e.rec.Inc {
+		c.log(Debug, "leader seen", "leader", rec.Worker, "term", rec.Term)
+	}
+	e.rec, e.rev, e.changed = rec, ev.Rev, c.now
+	e.seen = max(e.seen, rec.Term)
+	c.timer.clear(timerCampaign)
+}
+
+// leaderKnown tells whether somebody, perhaps this worker, leads as far as this
+// worker can see.
+func (c *Core) leaderKnown() bool {
+	return c.elect.phase == leads || c.watch[watchLeader].synced && c.elect.rev != 0 && c.now < c.leaderDeadline()
+}
+
+// leaderDeadline is when a leader that stays silent has lost its lease: on this
+// worker's clock, since it last saw a change or was itself cut off.
+func (c *Core) leaderDeadline() time.Duration {
+	return max(c.elect.changed, c.conn.since) + max(c.elect.rec.TTL.duration(), c.cfg.HeartbeatTTL)
+}
+
+// considerCampaign begins a campaign when the leader key is free and this worker
+// may lead.
+func (c *Core) considerCampaign() {
+	e := &c.elect
+	if e.phase != follower || e.resign || !c.conn.up || !c.claim.held || !c.hbKey.written || c.life.stopping() ||
+		c.degraded.in || !c.watch[watchLeader].synced {
+		return
+	}
+	free := e.rev == 0 || e.rec.Worker == c.worker()
+	at := e.barred
+	if !free {
+		at = max(at, c.leaderDeadline())
+	}
+	if c.now < at {
+		c.timer.set(timerCampaign, at)
+		return
+	}
+	c.timer.clear(timerCampaign)
+	c.campaign()
+}
+
+func (c *Core) campaign() {
+	e := &c.elect
+	e.epoch++
+	c.timer.set(timerCampaignEnd, c.now+c.cfg.ElectionTimeout)
+	if !c.cfg.Agent || e.agent {
+		c.campaignHead()
+		return
+	}
+	if e.asking {
+		return
+	}
+	e.phase, e.asking = asksAgent, true
+	epoch := e.epoch
+	c.emit(Agent{Verb: AgentRequest, Worker: c.worker(), Lease: c.cfg.HeartbeatTTL, Op: c.ask(func(d Done) {
+		e.asking = false
+		if e.epoch != epoch || e.phase != asksAgent {
+			if d.Yes { // too late: give back what nobody waits for any more
+				c.releaseAgent()
+			}
+			return
+		}
+		switch {
+		case d.Err != OK:
+			c.campaignFailed("election agent: " + d.Text)
+		case !d.Yes:
+			c.endCampaign(c.cfg.HeartbeatInterval)
+		default:
+			e.agent = true
+			c.campaignHead()
+		}
+	})})
+}
+
+// campaignHead reads the head for the term to take.
+func (c *Core) campaignHead() {
+	e := &c.elect
+	e.phase = readsHead
+	epoch := e.epoch
+	c.kv(KV{Verb: Get, Bucket: Assignments, Key: c.headKeyName(), Timeout: c.cfg.ElectionTimeout}, false, func(d Done) {
+		if e.epoch != epoch || e.phase != readsHead {
+			return
+		}
+		var head headRecord
+		switch d.Err {
+		case OK:
+			rec, err := decode[headRecord](d.Val)
+			if err != nil {
+				c.campaignFailed("key " + c.headKeyName() + ": " + err.Error())
+				return
+			}
+			head = rec
+		case NotFound:
+			d.Rev = 0
+			head.Lifecycle = lifecycleColdStart
+		default:
+			c.campaignFailed("read the head: " + d.Text)
+			return
+		}
+		e.term = max(head.Term, e.seen, c.adopt.seen.Term) + 1
+		if d.Rev == 0 {
+			e.term = max(e.term, c.wall+uint64(c.now/time.Millisecond))
+		}
+		c.campaignKey(head, d.Rev)
+	})
+}
+
+func (c *Core) campaignKey(head headRecord, headRev uint64) {
+	e := &c.elect
+	e.phase = takesKey
+	began, epoch := c.now, e.epoch
+	op := KV{Verb: Update, Bucket: Election, Key: c.leaderKeyName(), Val: c.leaderValue(), Rev: e.rev, Timeout: c.renewTimeout()}
+	if e.rev == 0 {
+		op.Verb = Create
+	}
+	c.kv(op, false, func(d Done) {
+		if e.epoch != epoch || e.phase != takesKey {
+			return
+		}
+		switch d.Err {
+		case OK:
+			c.activate(&c.leadKey, d.Rev, began)
+			c.takeTerm(head, headRev)
+		case Conflict, NotFound:
+			// Somebody was faster, or an own write arrived after all; the watch
+			// tells which, and the lease of an own one lapses.
+			c.endCampaign(c.backoff(e.tries))
+		default:
+			c.campaignFailed("write the leader key: " + d.Text)
+		}
+	})
+}
+
+func (c *Core) leaderValue() []byte {
+	c.beat.seq++
+	return encode(leaderRecord{
+		Format: format, Worker: c.worker(), Inc: c.inc, Term: c.elect.term,
+		TTL: toMillis(c.cfg.HeartbeatTTL), Seq: c.beat.seq,
+	})
+}
+
+// takeTerm writes the head under the new term, and nothing else of it changes:
+// from here on no commit of an earlier leader can succeed.
+func (c *Core) takeTerm(head headRecord, headRev uint64) {
+	e := &c.elect
+	e.phase = takesTerm
+	epoch := e.epoch
+	if c.cfg.App != "" && head.App != "" && head.App != c.cfg.App {
+		c.foreignApp(head.App)
+		return
+	}
+	head.Format, head.Term, head.Leader, head.Window = format, e.term, c.worker(), 0
+	if c.cfg.App != "" {
+		head.App = c.cfg.App
+	}
+	head.Created = c.cfg.Buckets[Assignments]
+	op := KV{Verb: Update, Bucket: Assignments, Key: c.headKeyName(), Val: encode(head), Rev: headRev, Timeout: c.cfg.ElectionTimeout}
+	if headRev == 0 {
+		op.Verb = Create
+	}
+	c.kv(op, false, func(d Done) {
+		if e.epoch != epoch || e.phase != takesTerm {
+			return
+		}
+		switch d.Err {
+		case OK:
+			e.seen = max(e.seen, e.term)
+			c.loadLeader(head, d.Rev)
+		case Conflict, NotFound, Ambiguous:
+			c.rereadTerm()
+		default:
+			c.campaignFailed("take the term: " + d.Text)
+		}
+	})
+}
+
+// rereadTerm looks at a head that is not as expected: an own write that arrived,
+// a last commit of the former leader, or a leader with a higher term.
+func (c *Core) rereadTerm() {
+	e := &c.elect
+	epoch := e.epoch
+	c.kv(KV{Verb: Get, Bucket: Assignments, Key: c.headKeyName(), Timeout: c.cfg.ElectionTimeout}, true, func(d Done) {
+		if e.epoch != epoch || e.phase != takesTerm {
+			return
+		}
+		if d.Err == NotFound {
+			c.takeTerm(headRecord{Lifecycle: lifecycleColdStart}, 0)
+			return
+		}
+		head, err := decode[headRecord](d.Val)
+		switch {
+		case d.Err != OK || err != nil:
+			c.campaignFailed("take the term: read the head: " + d.Text)
+		case head.Term == e.term && head.Leader == c.worker():
+			c.loadLeader(head, d.Rev)
+		case head.Term >= e.term:
+			c.stepDown("another leader took term "+strconv.FormatUint(head.Term, 10), true)
+		default:
+			c.takeTerm(head, d.Rev)
+		}
+	})
+}
+
+func (c *Core) campaignFailed(why string) {
+	c.report(FaultElection, why)
+	c.elect.tries++
+	c.stepDown(why, false)
+	c.elect.barred = max(c.elect.barred, c.now+c.backoff(c.elect.tries))
+}
+
+func (c *Core) campaignTimeout() {
+	if p := c.elect.phase; p != follower && p != leads {
+		c.campaignFailed("a campaign took longer than the election timeout")
+	}
+}
+
+// endCampaign goes back to following; the next campaign is not before wait.
+func (c *Core) endCampaign(wait time.Duration) {
+	e := &c.elect
+	e.phase = follower
+	e.barred = max(e.barred, c.now+wait)
+	c.timer.clear(timerCampaignEnd)
+	c.releaseAgent()
+}
+
+// stepDown ends the own leadership or campaign. barred keeps a leader that lost
+// to a higher term from campaigning for a lease, so that two cannot duel.
+func (c *Core) stepDown(why string, barred bool) {
+	e := &c.elect
+	if e.phase == follower {
+		return
+	}
+	if e.phase == leads {
+		c.log(Info, "leadership ended", "term", e.term, "reason", why)
+		c.measure(MetricLeader, 0, "")
+	}
+	if barred {
+		e.barred = max(e.barred, c.now+c.cfg.HeartbeatTTL+c.jitter(c.cfg.HeartbeatInterval))
+	}
+	e.phase = follower
+	e.epoch++
+	c.timer.clear(timerCampaignEnd)
+	c.dropLeader()
+	c.releaseKey()
+	c.releaseAgent()
+}
+
+// releaseKey deletes the own leader key, if it still is the own.
+func (c *Core) releaseKey() {
+	if !c.leadKey.active {
+		return
+	}
+	rev := c.leadKey.rev
+	busy := c.leadKey.busy
+	c.deactivate(&c.leadKey)
+	e := &c.elect
+	e.rev, e.changed = max(e.rev, rev), c.now
+	if rev == 0 || busy || !c.conn.up {
+		return // a write is in flight, or nothing can be written: it lapses
+	}
+	e.resign = true
+	c.kv(KV{Verb: Delete, Bucket: Election, Key: c.leaderKeyName(), Rev: rev, Timeout: c.renewTimeout()}, false, func(d Done) {
+		e.resign = false
+		if d.Err == OK && e.rev <= rev {
+			e.rev, e.rec = 0, leaderRecord{}
+		}
+	})
+}
+
+func (c *Core) releaseAgent() {
+	if !c.elect.agent {
+		return
+	}
+	c.elect.agent = false
+	c.emit(Agent{Verb: AgentRelease, Worker: c.worker(), Op: c.ask(func(Done) {})})
+}
+
+// renewAgent renews the agent's lease along with the leader key.
+func (c *Core) renewAgent() {
+	e := &c.elect
+	if !e.agent || e.asking {
+		return
+	}
+	e.asking = true
+	epoch := e.epoch
+	c.emit(Agent{Verb: AgentRenew, Worker: c.worker(), Op: c.ask(func(d Done) {
+		e.asking = false
+		if d.Err != OK && e.epoch == epoch && e.phase != follower {
+			e.agent = false
+			c.report(FaultElection, "election agent: renew: "+d.Text)
+			c.stepDown("the election agent did not renew", false)
+			c.elect.barred = max(c.elect.barred, c.now+c.cfg.HeartbeatInterval)
+		}
+	})})
+}

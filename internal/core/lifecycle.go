@@ -1,0 +1,345 @@
+package core
+
+import (
+	"time"
+)
+
+// lifecycle is the life of a manager from Start to Stop.
+type lifecycle struct {
+	phase    phase
+	state    State
+	started  bool // Start has been answered
+	startBy  time.Duration
+	waits    bool // the wait for the first assignment has been allowed for
+	stop     stopStep
+	abort    bool
+	renaming bool
+	fault    *Fault // why it ends by itself
+}
+
+type phase uint8
+
+const (
+	idle phase = iota
+	running
+	ended
+)
+
+type stopStep uint8
+
+const (
+	notStopping stopStep = iota
+	drains               // the shell lets go of everything
+	tells                // the heartbeat says so
+	resigns              // the leader key and the id are released
+)
+
+func (l *lifecycle) stopping() bool { return l.stop != notStopping }
+
+func (c *Core) onStart(ev Start) {
+	if c.life.phase != idle {
+		return
+	}
+	c.life.phase = running
+	c.nonce, c.inc, c.rng = ev.Nonce, ev.Nonce, rng(ev.Seed)
+	c.wall = ev.Wall - uint64(c.now/time.Millisecond)
+	c.conn.since = c.now
+	c.adopt.confirmed = c.now
+	c.life.startBy = c.now + c.cfg.StartupTimeout
+	c.timer.set(timerStartup, c.life.startBy)
+	c.startClaim()
+}
+
+// extendStartup allows Start more time: waits that are no fault are not charged.
+func (c *Core) extendStartup(d time.Duration) {
+	if !c.life.started && d > 0 {
+		c.life.startBy += d
+		c.timer.set(timerStartup, c.life.startBy)
+	}
+}
+
+func (c *Core) startupTimeout() {
+	if !c.life.started && !c.life.stopping() {
+		c.fail(Fault{Kind: FaultTimeout, Text: "start: not done after " + c.cfg.StartupTimeout.String() +
+			", in state " + c.waitingFor()})
+	}
+}
+
+func (c *Core) waitingFor() string {
+	switch {
+	case !c.conn.up:
+		return "without a connection to NATS"
+	case !c.claim.held:
+		return "claiming a worker id"
+	case !c.leaderKnown():
+		return "without a leader"
+	}
+	return "waiting for an assignment"
+}
+
+// assigned is told that an assignment which names this worker is in force.
+func (c *Core) assigned() {
+	if !c.life.started && !c.life.stopping() {
+		c.life.started = true
+		c.timer.clear(timerStartup)
+		c.emit(Started{})
+	}
+}
+
+// fail ends a life that cannot go on.
+func (c *Core) fail(f Fault) {
+	if c.life.stopping() {
+		return
+	}
+	c.life.fault = &f
+	if !c.life.started {
+		c.emit(StartFailed{Fault: f})
+	}
+	c.onAbort()
+}
+
+func (c *Core) foreignApp(app string) {
+	c.fail(Fault{Kind: FaultForeignApp, Text: "group " + c.cfg.Group + " is in use by app " + app + ", this is " + c.cfg.App})
+}
+
+// onStop ends in good order: say so, let go, say that too, resign, and release
+// the id last.
+func (c *Core) onStop() {
+	if c.life.stopping() || c.life.phase != running {
+		if c.life.phase == idle {
+			c.end()
+		}
+		return
+	}
+	c.life.stop = drains
+	c.timer.set(timerShutdown, c.now+c.cfg.ShutdownTimeout)
+	c.timer.clear(timerStartup)
+	if !c.claim.held {
+		c.unclaim()
+		return
+	}
+	if !c.life.started {
+		c.life.abort = true
+	}
+	c.beat.leaving = true
+	c.renew(&c.hbKey)
+	c.timer.set(timerDrained, c.now+min(c.cfg.HandoffTimeout, c.cfg.ShutdownTimeout*3/4))
+	c.adopt.named = false
+	c.apply(nil, false)
+}
+
+// onAbort ends at once: nothing was granted yet, or nothing can be saved.
+func (c *Core) onAbort() {
+	if c.life.phase != running || c.life.stop > drains {
+		if c.life.phase == idle {
+			c.end()
+		}
+		return
+	}
+	c.life.abort = true
+	c.timer.clear(timerStartup)
+	c.timer.set(timerShutdown, c.now+min(c.cfg.ShutdownTimeout, c.cfg.OperationTimeout))
+	if !c.claim.held {
+		c.life.stop = drains
+		c.unclaim()
+		return
+	}
+	c.life.stop = drains
+	if c.adopt.named || len(c.adopt.owned) > 0 {
+		c.timer.set(timerDrained, c.now+c.cfg.HandoffTimeout)
+		c.adopt.named = false
+		c.apply(nil, false)
+		return
+	}
+	clear(c.adopt.applying)
+}
+
+// unclaim releases whatever a claim that is not done may have written.
+func (c *Core) unclaim() {
+	n, busy := c.claim.number, c.claim.busy
+	c.endClaim()
+	c.life.stop = resigns
+	if !busy || !c.conn.up {
+		c.end()
+		return
+	}
+	// A Create may be in flight. Its answer, or a read, tells what to undo.
+	c.forget()
+	c.kv(KV{Verb: Get, Bucket: IDs, Key: c.idKeyName(n)}, false, func(d Done) {
+		if rec, err := decode[idRecord](d.Val); d.Err == OK && err == nil && c.mine(rec.Inc) {
+			c.kv(KV{Verb: Delete, Bucket: IDs, Key: c.idKeyName(n), Rev: d.Rev}, false, func(Done) { c.end() })
+			return
+		}
+		c.end()
+	})
+}
+
+// advanceStop takes the next step of an orderly end.
+func (c *Core) advanceStop() {
+	switch c.life.stop {
+	case notStopping:
+	case drains:
+		if len(c.adopt.applying) > 0 {
+			return
+		}
+		c.timer.clear(timerDrained)
+		c.life.stop = tells
+		c.beat.released = true
+		if !c.life.abort && c.conn.up && c.hbKey.active {
+			c.renew(&c.hbKey)
+			return
+		}
+		c.beat.said = true
+		c.releaseAll()
+	case tells:
+		if c.beat.said || !c.conn.up {
+			c.releaseAll()
+		}
+	case resigns:
+	}
+}
+
+// releaseAll gives back the leader key and, last, the id. The heartbeat of a
+// leaver stays until the leader has listed it; that of an aborted start goes.
+func (c *Core) releaseAll() {
+	c.life.stop = resigns
+	idRev, hbRev := c.idKey.rev, c.hbKey.rev
+	if c.life.renaming {
+		hbRev = 0
+	}
+	idName, hbName := c.idKeyName(c.claim.number), c.hbKeyName(c.worker())
+	held := c.claim.held && c.idKey.active
+	c.deactivate(&c.idKey)
+	c.deactivate(&c.hbKey)
+	c.stepDown("stopped", false)
+	if !held || !c.conn.up {
+		c.end()
+		return
+	}
+	del := func(b Bucket, key string, rev uint64, then func()) {
+		c.kv(KV{Verb: Delete, Bucket: b, Key: key, Rev: rev, Timeout: c.renewTimeout()}, false, func(d Done) {
+			if d.Err != Conflict {
+				then()
+				return
+			}
+			// A renewal was in flight: delete at the revision it made, if it
+			// still is the own.
+			c.kv(KV{Verb: Get, Bucket: b, Key: key, Timeout: c.renewTimeout()}, false, func(d Done) {
+				var rec idRecord // both records tell their incarnation alike
+				if r, err := decode[idRecord](d.Val); err == nil {
+					rec = r
+				}
+				if d.Err != OK || !c.mine(rec.Inc) {
+					then()
+					return
+				}
+				c.kv(KV{Verb: Delete, Bucket: b, Key: key, Rev: d.Rev, Timeout: c.renewTimeout()}, false, func(Done) { then() })
+			})
+		})
+	}
+	release := func() { del(IDs, idName, idRev, c.end) }
+	if c.life.abort && hbRev != 0 {
+		del(Heartbeats, hbName, hbRev, release)
+		return
+	}
+	release()
+}
+
+// drainTimeout goes on although something still runs.
+func (c *Core) drainTimeout() {
+	if c.life.stop == drains && len(c.adopt.applying) > 0 {
+		c.log(Error, "work did not end in time; stopping all the same", "id", c.worker())
+		c.life.fault = &Fault{Kind: FaultTimeout, Text: "stop: work on partitions did not end in time"}
+		clear(c.adopt.applying)
+	}
+}
+
+func (c *Core) shutdownTimeout() {
+	if c.life.stopping() {
+		if c.life.fault == nil {
+			c.life.fault = &Fault{Kind: FaultTimeout, Text: "stop: NATS did not answer in time; what was held lapses by itself"}
+		}
+		c.end()
+	}
+}
+
+// end is the last thing that a core does.
+func (c *Core) end() {
+	for k := range c.watch {
+		c.unwant(watchKind(k))
+	}
+	c.forget()
+	c.life.phase = ended
+	c.setState(Shutdown)
+	c.emit(Ended{Fault: c.life.fault})
+}
+
+func (c *Core) setState(s State) {
+	if s != c.life.state {
+		c.emit(StateChanged{From: c.life.state, To: s})
+		c.life.state = s
+	}
+}
+
+// updateState derives the state from the sub-machines.
+func (c *Core) updateState() {
+	if c.life.phase == running {
+		c.setState(c.deriveState())
+	}
+}
+
+func (c *Core) deriveState() State {
+	switch {
+	case c.life.stopping():
+		return Shutdown
+	case c.degraded.in:
+		return Degraded
+	case !c.claim.held:
+		return ClaimingID
+	}
+	if !c.adopt.named || !c.life.started && !c.applied() {
+		if !c.leaderKnown() && !c.adopt.named {
+			return Electing
+		}
+		if !c.life.waits {
+			c.life.waits = true
+			c.extendStartup(max(c.cfg.ColdStartWindow, c.cfg.PlannedScaleWindow) + c.cfg.MinRebalanceInterval)
+		}
+		return WaitingAssignment
+	}
+	if c.leading() {
+		if s, ok := c.lead.state(); ok {
+			return s
+		}
+	}
+	if !c.applied() {
+		return Rebalancing
+	}
+	return Stable
+}
+
+// applied tells whether what was handed to the shell is in force.
+func (c *Core) applied() bool { return len(c.adopt.applying) == 0 }
+
+// state is what a leader shows while it waits and decides.
+func (l *leader) state() (State, bool) {
+	busy := l.planning || l.commit.busy || l.draining() || l.anyReady()
+	switch {
+	case l.verdictAt != never, busy && l.reason == "emergency":
+		return Emergency, true
+	case busy:
+		return Rebalancing, true
+	case l.window != never, l.someoneAway():
+		return Scaling, true
+	}
+	return Stable, false
+}
+
+func (l *leader) someoneAway() bool {
+	for _, s := range l.seats {
+		if s != nil && s.away && !s.retired {
+			return true
+		}
+	}
+	return false
+}

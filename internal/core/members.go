@@ -1,0 +1,263 @@
+package core
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// member is a worker as its heartbeats show it to the leader.
+type member struct {
+	worker string
+	inc    string
+	rec    hbRecord
+	rev    uint64        // of the heartbeat; 0 = never seen, named by the head only
+	seen   time.Duration // when it last changed, on this clock
+	joined time.Duration // when this incarnation was first seen
+	proven bool          // a change was seen, so that it is no leftover of a dead fleet
+	dead   bool
+	// revoking: in the Exclusive mode a lease is ended in NATS before the
+	// worker counts as dead.
+	revoking bool
+}
+
+// verdictGap is how long a verdict waits for others that are due, so that a node
+// with three workers is one plan and not three.
+const verdictGap = 250 * time.Millisecond
+
+func (c *Core) onBeatWatch(ev Watched) {
+	w, ok := c.tail(ev.Key, "hb")
+	if !ok {
+		return
+	}
+	live := c.watch[watchBeats].live
+	if c.claim.judging {
+		c.holderBeat(w, live)
+	}
+	if c.lead != nil {
+		c.sawBeat(w, ev, live)
+	}
+}
+
+func (c *Core) sawBeat(w string, ev Watched, live bool) {
+	l := c.lead
+	m := l.members[w]
+	if ev.Deleted {
+		if m != nil && l.seatOf(w) == nil {
+			delete(l.members, w)
+		}
+		return
+	}
+	rec, err := decode[hbRecord](ev.Val)
+	if err != nil {
+		c.report(FaultForeignValue, "key "+ev.Key+": "+err.Error())
+		return
+	}
+	if m != nil && ev.Rev <= m.rev {
+		return
+	}
+	if m == nil {
+		m = &member{worker: w}
+		l.members[w] = m
+	}
+	if m.inc != rec.Inc {
+		m.inc, m.joined, m.proven = rec.Inc, c.now, false
+	}
+	if rec.Refresh > m.rec.Refresh && m.rev != 0 || rec.Refresh > 0 && m.rev == 0 && live {
+		l.refreshAsked = true
+	}
+	m.rec, m.rev, m.seen = rec, ev.Rev, c.now
+	m.proven = m.proven || live
+	if rec.Revoked == 0 {
+		m.dead, m.revoking = false, false
+	}
+}
+
+// memberTTL is the lease of a member: its own or the observer's, the longer.
+func (c *Core) memberTTL(m *member) time.Duration {
+	return max(m.rec.TTL.duration(), c.cfg.HeartbeatTTL)
+}
+
+// silentSince is from when a member's silence counts: never from before the
+// observer's own last reconnect.
+func (c *Core) silentSince(m *member) time.Duration { return max(m.seen, c.conn.since) }
+
+// judge decides who is dead. A silent worker is dead after its lease and the
+// grace. When so many are silent that it looks like an outage, each also gets
+// the time that it needs to reconnect.
+func (c *Core) judge() {
+	l := c.lead
+	outage := c.outage()
+	wake := never
+	for _, w := range slices.Sorted(maps.Keys(l.members)) {
+		m := l.members[w]
+		if m.dead || c.away(m) {
+			continue
+		}
+		at := c.silentSince(m) + c.memberTTL(m) + c.cfg.EmergencyGracePeriod
+		if outage[w] {
+			at = min(at+m.rec.Allowance.duration(), max(at, c.silentSince(m)+c.memberTTL(m)+c.cfg.RecoveryGracePeriod))
+		}
+		if m.seen < c.degraded.left {
+			at = max(at, c.degraded.left+c.cfg.RecoveryGracePeriod)
+		}
+		if c.now < at {
+			wake = min(wake, at)
+			continue
+		}
+		c.verdict(m)
+	}
+	c.timer.set(timerMembers, wake)
+}
+
+// away tells whether a member has left in good order.
+func (c *Core) away(m *member) bool {
+	s := c.lead.seatOf(m.worker)
+	return s != nil && s.away && s.inc == m.inc
+}
+
+// outage returns the silent workers when their number makes crashes unlikely: at
+// least two, and more than the configured part of the fleet, or all of one NATS
+// server.
+func (c *Core) outage() map[string]bool {
+	l := c.lead
+	missing := map[string]bool{}
+	total := 0
+	servers, lost := map[string]int{}, map[string]int{}
+	for _, s := range l.seats {
+		if s == nil || s.away {
+			continue
+		}
+		total++
+		m := l.members[s.worker]
+		if m == nil {
+			continue
+		}
+		servers[m.rec.Server]++
+		if c.now >= c.silentSince(m)+c.memberTTL(m) {
+			missing[s.worker] = true
+			lost[m.rec.Server]++
+		}
+	}
+	if len(missing) < 2 {
+		return nil
+	}
+	if float64(len(missing)) > c.cfg.RestartRatio*float64(total) {
+		return missing
+	}
+	for w := range missing {
+		if srv := l.members[w].rec.Server; srv == "" || lost[srv] < 2 || lost[srv] < servers[srv] {
+			delete(missing, w)
+		}
+	}
+	return missing
+}
+
+// verdict pronounces a member dead; in the Exclusive mode only once its lease is
+// ended in NATS, at the very heartbeat that was judged.
+func (c *Core) verdict(m *member) {
+	if !c.cfg.Exclusive || m.rev == 0 || m.rec.Revoked != 0 {
+		c.pronounce(m)
+		return
+	}
+	if m.revoking {
+		return
+	}
+	m.revoking = true
+	rec := m.rec
+	rec.Revoked = c.lead.term
+	epoch := c.elect.epoch
+	c.kv(KV{Verb: Update, Bucket: Heartbeats, Key: c.hbKeyName(m.worker), Val: encode(rec), Rev: m.rev}, false, func(d Done) {
+		if c.lead == nil || c.elect.epoch != epoch || !m.revoking {
+			return
+		}
+		m.revoking = false
+		switch d.Err {
+		case OK:
+			m.rev, m.rec = max(m.rev, d.Rev), rec
+			c.pronounce(m)
+		case NotFound:
+			m.rev = 0
+			c.pronounce(m)
+		case Conflict: // it lives; the watch shows how
+			m.seen = max(m.seen, c.now-c.memberTTL(m))
+		default:
+			m.seen = max(m.seen, c.now-c.memberTTL(m)) // judged again after the grace
+		}
+	})
+}
+
+func (c *Core) pronounce(m *member) {
+	l := c.lead
+	m.dead = true
+	c.log(Warn, "worker is dead", "dead", m.worker, "incarnation", m.inc, "silent", (c.now - m.seen).String())
+	if l.seatOf(m.worker) == nil {
+		c.bury(m)
+		return
+	}
+	if l.verdictAt == never {
+		l.verdictAt = c.now
+	}
+}
+
+// bury removes what a dead worker that owns nothing left in NATS, unless
+// somebody has taken it over meanwhile.
+func (c *Core) bury(m *member) {
+	delete(c.lead.members, m.worker)
+	if m.rev != 0 {
+		c.kv(KV{Verb: Delete, Bucket: Heartbeats, Key: c.hbKeyName(m.worker), Rev: m.rev}, false, func(Done) {})
+	}
+	n, ok := c.workerNumber(m.worker)
+	if !ok || m.inc == "" {
+		return
+	}
+	key, inc := c.idKeyName(n), m.inc
+	c.kv(KV{Verb: Get, Bucket: IDs, Key: key}, false, func(d Done) {
+		if rec, err := decode[idRecord](d.Val); d.Err == OK && err == nil && rec.Inc == inc {
+			c.kv(KV{Verb: Delete, Bucket: IDs, Key: key, Rev: d.Rev}, false, func(Done) {})
+		}
+	})
+}
+
+// verdictsDue tells whether the pronounced deaths may be acted upon: at once, or
+// after others that are due within the gap.
+func (c *Core) verdictsDue() bool {
+	l := c.lead
+	if l.verdictAt == never {
+		return false
+	}
+	next := c.timer[timerMembers]
+	if next <= c.now+verdictGap && c.now < l.verdictAt+verdictGap {
+		c.timer.sooner(timerPlan, min(next, l.verdictAt+verdictGap))
+		return false
+	}
+	return true
+}
+
+// proving tells until when members that may be leftovers of a dead fleet are
+// waited for: each should have sent a heartbeat by then.
+func (c *Core) proving() time.Duration {
+	at := time.Duration(0)
+	for _, m := range c.lead.members {
+		if !m.proven && !m.dead && m.rev != 0 {
+			at = max(at, c.silentSince(m)+c.cfg.HeartbeatInterval+c.cfg.HeartbeatInterval/4)
+		}
+	}
+	return at
+}
+
+// joiners returns the live members that have no seat yet, sorted.
+func (c *Core) joiners() []*member {
+	l := c.lead
+	var out []*member
+	for _, w := range slices.Sorted(maps.Keys(l.members)) {
+		m := l.members[w]
+		if s := l.seatOf(w); s != nil && (!s.retired || s.inc == m.inc) {
+			continue
+		}
+		if m.proven && !m.dead && !m.rec.Leaving && m.rec.Revoked == 0 {
+			out = append(out, m)
+		}
+	}
+	return out
+}

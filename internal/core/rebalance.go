@@ -1,0 +1,362 @@
+package core
+
+import (
+	"slices"
+	"time"
+)
+
+// The lifecycles of a fleet, as the public ones.
+const (
+	lifecycleColdStart     = "cold_start"
+	lifecyclePostColdStart = "post_cold_start"
+	lifecycleStable        = "stable"
+)
+
+// leader is the state of a leadership. It exists from the moment that the term
+// is taken until the leader steps down.
+type leader struct {
+	term    uint64
+	began   time.Duration
+	head    headRecord // as last committed
+	rev     uint64
+	members map[string]*member
+	table
+
+	commit commit
+
+	// Triggers.
+	verdictAt time.Duration // of the first death not acted upon; never = none
+	window    time.Duration // when the open stabilization window began; never = none
+	lastJoin  time.Duration
+	lastPlan  time.Duration // when the last plan that was no emergency was committed
+	imbalance bool
+	readyAt   time.Duration // since when a grant is ready; never = none is
+
+	// The list of partitions.
+	fresh        *List // a list that is not in force yet
+	freshAt      time.Duration
+	shrunk       string // digest of a list so short that it must be read twice
+	refreshAsked bool   // a worker asks for a new list
+	urgent       bool   // the fresh list does not wait for a window
+	bearable     bool   // the fresh list has new weights only, and the present division bears them
+	sourceBad    int
+	read         int // lists read so far in this leadership
+	differing    map[string]string
+
+	// The plan in flight.
+	planning  bool
+	planEpoch int
+	planFor   []string
+	planBad   int
+	notBefore time.Duration // of the next plan, after a failed one
+	stuckAt   time.Duration // since when no plan can be made; never = plans can be made
+	reason    string
+	startedAt time.Duration
+}
+
+func (c *Core) newLeader(head headRecord, rev uint64) *leader {
+	return &leader{
+		term: c.elect.term, began: c.now, head: head, rev: rev,
+		members: map[string]*member{}, table: newTable(),
+		verdictAt: never, window: never, lastPlan: -never / 2, stuckAt: never,
+		readyAt: never, lastJoin: c.now, differing: map[string]string{}, startedAt: never,
+	}
+}
+
+// leads begins once everything that the head names is loaded.
+func (c *Core) beginLeading() {
+	l := c.lead
+	c.elect.phase, c.elect.tries = leads, 0
+	c.timer.clear(timerCampaignEnd)
+	c.log(Info, "leading", "term", l.term, "version", l.head.Version, "workers", len(l.head.Seats))
+	c.measure(MetricLeader, 1, "")
+	for _, s := range l.seats {
+		if s != nil {
+			l.members[s.worker] = &member{worker: s.worker, inc: s.inc, seen: c.now, joined: c.now}
+		}
+	}
+	c.want(watchBeats)
+	c.readSource()
+	c.timer.set(timerSweep, c.now+c.cfg.PayloadTTL)
+}
+
+// dropLeader forgets a leadership.
+func (c *Core) dropLeader() {
+	if c.lead == nil {
+		return
+	}
+	c.lead = nil
+	c.unwant(watchBeats)
+	for _, t := range []timer{timerMembers, timerPlan, timerSource, timerGrant, timerCommit, timerSweep} {
+		c.timer.clear(t)
+	}
+}
+
+// advanceLeader does what a leader has to do next, one commit at a time.
+func (c *Core) advanceLeader() {
+	if !c.leading() || c.life.stopping() || !c.conn.up || c.now >= c.leadKey.leaseEnd(c.cfg.HeartbeatTTL) {
+		return
+	}
+	l := c.lead
+	c.judge()
+	if c.cannotPlan() {
+		return
+	}
+	if l.commit.busy {
+		return
+	}
+	if l.refreshAsked {
+		l.refreshAsked, l.urgent = false, true
+		c.readSource()
+	}
+	changed := c.updateSeats()
+	if l.fresh != nil && l.bearable && !l.planning { // no plan: the digest and the weights change
+		changed = l.adoptList(l.fresh, Token{l.term, l.head.Version + 1}) || changed
+		l.fresh, l.urgent = nil, false
+	}
+	released := c.releaseHolders()
+	if c.grantsReady() {
+		changed = c.grant() || changed
+	}
+	changed = changed || released && !l.draining() && len(l.gone) == 0
+	if changed {
+		c.startCommit()
+		return
+	}
+	c.considerPlan()
+}
+
+// list is the list to plan with.
+func (l *leader) planList() *List {
+	if l.fresh != nil {
+		return l.fresh
+	}
+	return l.list
+}
+
+// cold tells whether the fleet has no assignment to preserve: no plan was made
+// yet, or none of the workers that it names lives.
+func (c *Core) cold() bool {
+	l := c.lead
+	if l.head.Lifecycle == lifecycleColdStart {
+		return true
+	}
+	for _, s := range l.seats {
+		if s == nil {
+			continue
+		}
+		if m := l.members[s.worker]; s.away || m != nil && !m.dead {
+			return false
+		}
+	}
+	return true
+}
+
+// considerPlan asks the strategy for a plan when one is due, and sets the timer
+// for when one will be.
+func (c *Core) considerPlan() {
+	l := c.lead
+	if l.planning || l.planList() == nil || l.read == 0 && !l.haveSeats() {
+		return
+	}
+	at, reason := c.planDue()
+	if at == never {
+		l.window = never
+		return
+	}
+	if at = max(at, l.notBefore); c.now < at {
+		c.timer.sooner(timerPlan, at)
+		return
+	}
+	c.timer.clear(timerPlan)
+	c.makePlan(reason)
+}
+
+// planDue says when the next plan is due, and why; never when nothing calls for
+// one.
+func (c *Core) planDue() (time.Duration, string) {
+	l := c.lead
+	joiners := c.joiners()
+	for _, m := range joiners {
+		l.lastJoin = max(l.lastJoin, m.joined)
+	}
+	if c.cold() {
+		if len(joiners) == 0 {
+			return never, ""
+		}
+		end := l.began + c.cfg.ColdStartWindow
+		if c.cfg.ColdStartSettle < c.cfg.ColdStartWindow {
+			end = min(end, max(l.lastJoin+c.cfg.ColdStartSettle, c.proving()))
+		}
+		return end, "cold_start"
+	}
+	if l.verdictAt != never {
+		if c.verdictsDue() {
+			return c.now, "emergency"
+		}
+		return c.timer[timerPlan], "emergency"
+	}
+	at, reason := never, ""
+	consider := func(t time.Duration, why string) {
+		if t = max(t, l.lastPlan+c.cfg.MinRebalanceInterval); t < at {
+			at, reason = t, why
+		}
+	}
+	for _, s := range l.seats {
+		if s != nil && s.away && !s.retired {
+			if end := s.awaySince + s.awayFor; c.now >= end {
+				consider(end, "scale")
+			} else {
+				c.timer.sooner(timerPlan, end)
+			}
+		}
+	}
+	if len(joiners) > 0 || l.fresh != nil || l.imbalance {
+		if l.window == never {
+			l.window = c.now
+		}
+		why := "scale"
+		if len(joiners) == 0 {
+			why = "refresh"
+		}
+		consider(l.window+c.cfg.PlannedScaleWindow, why)
+	}
+	if l.fresh != nil && l.urgent {
+		consider(l.freshAt, "refresh")
+	}
+	return at, reason
+}
+
+// makePlan asks the strategy. The workers are all that live, and those away
+// that may still come back.
+func (c *Core) makePlan(reason string) {
+	l := c.lead
+	l.planFor = l.planFor[:0]
+	for _, s := range l.seats {
+		if s == nil || s.retired || s.away && c.now >= s.awaySince+s.awayFor {
+			continue
+		}
+		if m := l.members[s.worker]; s.away || m != nil && !m.dead {
+			l.planFor = append(l.planFor, s.worker)
+		}
+	}
+	for _, m := range c.joiners() {
+		l.planFor = append(l.planFor, m.worker)
+	}
+	slices.Sort(l.planFor)
+	if len(l.planFor) == 0 {
+		return
+	}
+	l.reason, l.startedAt = reason, c.now
+	list := l.planList()
+	if len(list.IDs) == 0 {
+		c.planned(list, nil)
+		return
+	}
+	l.planning = true
+	l.planEpoch++
+	epoch, term := l.planEpoch, l.term
+	workers := slices.Clone(l.planFor)
+	prevWorkers, prevOwner := l.previous(list)
+	c.log(Debug, "planning", "reason", reason, "workers", len(workers), "partitions", len(list.IDs))
+	c.emit(Plan{Workers: workers, List: list, PrevWorkers: prevWorkers, PrevOwner: prevOwner, Op: c.ask(func(d Done) {
+		if c.lead == nil || c.lead.term != term || l.planEpoch != epoch {
+			return
+		}
+		l.planning = false
+		if d.Owners == nil {
+			c.planFailed(d.Text)
+			return
+		}
+		l.planBad = 0
+		for _, w := range workers { // who died meanwhile gets nothing
+			if m := l.members[w]; m == nil || m.dead {
+				if s := l.seatOf(w); s == nil || !s.away {
+					return
+				}
+			}
+		}
+		l.planFor = workers
+		c.planned(list, d.Owners)
+	})})
+}
+
+func (c *Core) planFailed(why string) {
+	l := c.lead
+	c.report(FaultStrategy, why)
+	l.planBad++
+	l.stuckAt = min(l.stuckAt, c.now)
+	l.notBefore = c.now + c.backoff(l.planBad+2)
+}
+
+// cannotPlan resigns when neither source nor strategy have served for long;
+// another worker may have better luck.
+func (c *Core) cannotPlan() bool {
+	l := c.lead
+	if l.stuckAt == never || c.now < l.stuckAt+3*c.cfg.OperationTimeout || l.others() == 0 {
+		return false
+	}
+	c.stepDown("no plan could be made", true)
+	return true
+}
+
+// others counts the live members beside this worker.
+func (l *leader) others() int {
+	n := -1
+	for _, m := range l.members {
+		if m.proven && !m.dead {
+			n++
+		}
+	}
+	return n
+}
+
+// planned turns the strategy's answer into moves and commits them. A plan that
+// changes nothing is not committed.
+func (c *Core) planned(list *List, owners []int32) {
+	l := c.lead
+	l.stuckAt = never
+	if list == l.fresh {
+		c.log(Info, "list of partitions changed", "partitions", len(list.IDs))
+		l.fresh, l.urgent = nil, false
+	}
+	v := Token{l.term, l.head.Version + 1}
+	changed := l.adoptList(list, v)
+	for _, w := range l.planFor {
+		switch s, m := l.seatOf(w), l.members[w]; {
+		case s == nil:
+			l.addSeat(w, m.inc)
+			changed = true
+		case s.retired:
+			s.inc, s.retired, s.vacant, s.dirty = m.inc, false, false, true
+			changed = true
+		}
+	}
+	for _, s := range l.seats {
+		if s != nil && !slices.Contains(l.planFor, s.worker) {
+			changed = l.retire(s, v) || changed
+		}
+	}
+	moves, placed := l.retarget(owners, l.planFor, v)
+	l.verdictAt, l.window, l.imbalance = never, never, false
+	if moves+placed == 0 && !changed && l.head.List == list.Digest {
+		l.startedAt = never
+		c.log(Debug, "plan changes nothing", "reason", l.reason)
+		return
+	}
+	l.grantReady(v)
+	switch l.head.Lifecycle {
+	case lifecycleColdStart:
+		l.commit.lifecycle = lifecyclePostColdStart
+	default:
+		l.commit.lifecycle = lifecycleStable
+	}
+	if l.reason != "emergency" {
+		l.lastPlan = c.now
+	}
+	c.measure(MetricRebalances, 1, l.reason)
+	c.measure(MetricMoves, float64(moves), l.reason)
+	c.log(Info, "rebalance", "reason", l.reason, "workers", len(l.planFor), "partitions", len(list.IDs),
+		"moves", moves, "term", l.term, "version", v.Version)
+	c.startCommit()
+}

@@ -1,0 +1,179 @@
+package core
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// format is the version of the values in NATS. A reader understands its own and
+// the one before, and refuses later ones.
+const format = 1
+
+// ErrForeign says that a value was written in a format that this version does
+// not understand, or is not a value of ours at all.
+var ErrForeign = errors.New("value of another format")
+
+// millis is a duration on the wire, in milliseconds.
+type millis int64
+
+func toMillis(d time.Duration) millis    { return millis(d / time.Millisecond) }
+func (m millis) duration() time.Duration { return time.Duration(m) * time.Millisecond }
+
+// idRecord is the value of an id key: who holds the id.
+type idRecord struct {
+	Format int     `json:"f"`
+	Inc    string  `json:"inc"`
+	Host   string  `json:"host,omitempty"`
+	Proc   Process `json:"proc"`
+	TTL    millis  `json:"ttl"`
+}
+
+// ticketRecord is the value of a ticket; its place is its revision.
+type ticketRecord struct {
+	Format int `json:"f"`
+}
+
+// hbRecord is the value of a heartbeat key.
+type hbRecord struct {
+	Format    int     `json:"f"`
+	Inc       string  `json:"inc"`
+	Seq       uint64  `json:"n"` // makes every heartbeat a change
+	TTL       millis  `json:"ttl"`
+	Interval  millis  `json:"iv"`
+	Window    millis  `json:"win"` // its PlannedScaleWindow
+	Exclusive bool    `json:"x,omitempty"`
+	Allowance millis  `json:"allow,omitempty"`
+	Server    string  `json:"srv,omitempty"`
+	Applied   version `json:"ap"`
+	List      string  `json:"list,omitempty"` // digest of the last list its own source gave
+	Refresh   uint64  `json:"rf,omitempty"`   // count of refreshes asked for
+	Leaving   bool    `json:"leave,omitempty"`
+	Released  bool    `json:"rel,omitempty"` // leaving, and nothing runs any more
+	Revoked   uint64  `json:"rev,omitempty"` // term of the leader that ended this incarnation
+}
+
+// leaderRecord is the value of the leader key.
+type leaderRecord struct {
+	Format int    `json:"f"`
+	Worker string `json:"w"`
+	Inc    string `json:"inc"`
+	Term   uint64 `json:"t"`
+	TTL    millis `json:"ttl"`
+	Seq    uint64 `json:"n"`
+}
+
+// version is a place in the history of heads: terms first.
+type version struct {
+	Term    uint64 `json:"t"`
+	Version uint64 `json:"v"`
+}
+
+func (a version) less(b version) bool {
+	return a.Term < b.Term || a.Term == b.Term && a.Version < b.Version
+}
+
+// ref names a payload or a drain list: the commit that wrote it, and the digest
+// of its bytes. The zero ref names nothing, which is empty.
+type ref struct {
+	Worker  string `json:"-"`
+	Term    uint64 `json:"t,omitempty"`
+	Version uint64 `json:"v,omitempty"`
+	Digest  string `json:"d,omitempty"`
+}
+
+func (r ref) none() bool { return r.Version == 0 }
+
+// headRecord is the value of the head: the one commit point.
+type headRecord struct {
+	Format    int        `json:"f"`
+	Term      uint64     `json:"t"`
+	Version   uint64     `json:"v"`
+	Leader    string     `json:"l"`
+	Lifecycle string     `json:"lc"`
+	Window    millis     `json:"win,omitempty"` // what remained of the window at the commit
+	Created   string     `json:"c,omitempty"`   // of the bucket
+	App       string     `json:"app,omitempty"`
+	List      string     `json:"list,omitempty"` // digest of the list of partitions
+	Seats     []headSeat `json:"w"`
+}
+
+// headSeat is one worker in the head.
+type headSeat struct {
+	Worker string `json:"w"`
+	Inc    string `json:"i"`
+	Part   ref    `json:"p,omitzero"`
+	Drain  ref    `json:"d,omitzero"`
+	// Away is set while a graceful leaver may still come back: what remained
+	// of its window at the commit.
+	Away millis `json:"a,omitempty"`
+	// Vacant: the incarnation has let go of everything it was granted.
+	Vacant bool `json:"x,omitempty"`
+}
+
+func (h *headRecord) at() version { return version{h.Term, h.Version} }
+
+// partRecord is a payload: what one worker is granted.
+type partRecord struct {
+	Format int         `json:"f"`
+	Inc    string      `json:"inc"`
+	Grants []grantList `json:"g"`
+}
+
+// grantList holds the partitions that share a token.
+type grantList struct {
+	Term    uint64   `json:"t"`
+	Version uint64   `json:"v"`
+	IDs     []string `json:"p"`
+	Weights []int64  `json:"w"`
+}
+
+// drainRecord lists what one worker may still be working on although it is no
+// longer granted.
+type drainRecord struct {
+	Format int          `json:"f"`
+	Items  []drainEntry `json:"d"`
+}
+
+type drainEntry struct {
+	ID      string  `json:"p"`
+	Weight  int64   `json:"w"`
+	Inc     string  `json:"i"` // the holder's incarnation
+	Next    string  `json:"n,omitempty"`
+	Release version `json:"r"` // released when the holder has applied this
+}
+
+// encode never fails: the records hold nothing that JSON cannot carry.
+func encode(rec any) []byte {
+	b, err := json.Marshal(rec)
+	if err != nil {
+		panic(fmt.Sprintf("core: encode %T: %v", rec, err))
+	}
+	return b
+}
+
+// decode reads a record and checks its format, which stands in the field "f".
+func decode[T any](b []byte) (T, error) {
+	var v struct {
+		Format int `json:"f"`
+	}
+	var rec T
+	if err := json.Unmarshal(b, &v); err != nil {
+		return rec, fmt.Errorf("%w: %w", ErrForeign, err)
+	}
+	if v.Format < 1 || v.Format > format {
+		return rec, fmt.Errorf("%w: version %d, this one reads up to %d", ErrForeign, v.Format, format)
+	}
+	if err := json.Unmarshal(b, &rec); err != nil {
+		return rec, fmt.Errorf("%w: %w", ErrForeign, err)
+	}
+	return rec, nil
+}
+
+func digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:8])
+}

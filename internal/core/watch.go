@@ -1,0 +1,119 @@
+package core
+
+import "strconv"
+
+// watchKind names the watches of a core; each is open at most once.
+type watchKind uint8
+
+const (
+	watchClaim  watchKind = iota // ids and tickets, while an id is claimed
+	watchHeads                   // the head
+	watchLeader                  // the leader key
+	watchBeats                   // all heartbeats: by the leader, and to judge silent holders of ids
+	watchFiles                   // payloads and drain lists, while the leader sweeps
+	numWatches
+)
+
+// watcher is a watch that is made again, with backoff, until it is closed. A
+// watch begins with the present values, so handlers see some twice and must be
+// level-triggered.
+type watcher struct {
+	bucket Bucket
+	filter string
+	tag    string
+	wanted bool
+	id     WatchID // of the open watch; 0 = none
+	count  int     // of the watches made so far
+	tries  int     // since the last event
+	synced bool    // everything written before the watch began has been seen
+	live   bool    // the present event happened after the watch began
+	begin  func()
+	on     func(Watched)
+}
+
+func (c *Core) setupWatches() {
+	c.watch = [numWatches]watcher{
+		watchClaim:  {bucket: IDs, filter: c.cfg.Group + ".>", tag: "claim", begin: c.claimWatchBegins, on: c.onClaimWatch},
+		watchHeads:  {bucket: Assignments, filter: c.headKeyName(), tag: "head", begin: func() {}, on: c.onHeadWatch},
+		watchLeader: {bucket: Election, filter: c.leaderKeyName(), tag: "leader", begin: c.leaderWatchBegins, on: c.onLeaderWatch},
+		watchBeats:  {bucket: Heartbeats, filter: c.key("hb", ">"), tag: "beats", begin: func() {}, on: c.onBeatWatch},
+		watchFiles:  {bucket: Assignments, filter: c.cfg.Group + ".>", tag: "files", begin: func() {}, on: c.onFilesWatch},
+	}
+}
+
+// want opens a watch, unless it is open.
+func (c *Core) want(k watchKind) {
+	w := &c.watch[k]
+	if w.wanted {
+		return
+	}
+	w.wanted, w.tries = true, 0
+	c.openWatch(k)
+}
+
+func (c *Core) openWatch(k watchKind) {
+	w := &c.watch[k]
+	if !w.wanted || w.id != 0 || !c.conn.up {
+		return
+	}
+	c.lastOp++
+	w.id, w.synced = WatchID(c.lastOp), false
+	w.count++
+	w.begin()
+	c.emit(Watch{
+		ID: w.id, Bucket: w.bucket, Filter: w.filter,
+		Name: c.cfg.Group + "_" + w.tag + "_" + c.nonce + "_" + strconv.Itoa(w.count),
+	})
+}
+
+func (c *Core) unwant(k watchKind) {
+	w := &c.watch[k]
+	w.wanted, w.synced = false, false
+	c.timer.clear(timerWatch + timer(k))
+	if w.id != 0 {
+		c.emit(Unwatch{ID: w.id})
+		w.id = 0
+	}
+}
+
+func (c *Core) onWatched(ev Watched) {
+	for k := range c.watch {
+		w := &c.watch[k]
+		if w.id != ev.Watch || w.id == 0 {
+			continue
+		}
+		w.tries, w.live = 0, w.synced
+		if ev.Synced {
+			w.synced = true
+		}
+		w.on(ev)
+		return
+	}
+}
+
+// onWatchLost makes a watch again: after a backoff while connected, else when
+// the connection is back.
+func (c *Core) onWatchLost(ev WatchLost) {
+	for k := range c.watch {
+		w := &c.watch[k]
+		if w.id != ev.Watch || w.id == 0 {
+			continue
+		}
+		w.id, w.synced = 0, false
+		c.measure(MetricWatchRestarts, 1, w.tag)
+		c.log(Debug, "watch lost", "watch", w.tag)
+		if c.conn.up {
+			c.timer.set(timerWatch+timer(k), c.now+c.backoff(w.tries))
+			w.tries++
+		}
+		return
+	}
+}
+
+func (c *Core) resumeWatches() {
+	for k := range c.watch {
+		if c.watch[k].wanted && c.watch[k].id == 0 {
+			c.timer.set(timerWatch+timer(k), c.now+c.jitter(c.cfg.HeartbeatInterval/20))
+		}
+	}
+}

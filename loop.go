@@ -1,0 +1,243 @@
+package parti
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/arloliu/parti/internal/core"
+)
+
+// machine is the pure core.
+type machine interface {
+	Step(now time.Duration, ev core.Event) []core.Effect
+	Wake() (time.Duration, bool)
+	Snapshot() core.Snapshot
+}
+
+// run is one life of a manager, from a Start to its end. One goroutine, loop,
+// owns the core and carries events in and effects out; everything that may block
+// runs beside it and posts its result.
+type run struct {
+	m      *Manager
+	core   machine
+	clock  *clock
+	box    *mailbox
+	log    Logger
+	causes causes
+
+	ctx     context.Context // of everything beside the loop
+	cancel  context.CancelFunc
+	own     tasks // our goroutines, which end soon after ctx does
+	closing tasks // those that end watches, which need ctx
+	users   tasks // goroutines inside users' code, which may stay there
+
+	store    kvStore
+	ops      opQueue
+	watches  watches
+	hookCtx  *callContext
+	hooks    *hookRunner
+	applier  *applier
+	source   userCall
+	strategy userCall
+	agent    agentQueue
+	lists    listCache
+	planner  *planner
+	refresh  refreshes
+	limiter  limiter
+	worker   string // the last id held; the loop's
+
+	setup    context.Context // while Start prepares the run
+	endSetup context.CancelCauseFunc
+
+	started   chan struct{} // closed by the Started effect
+	hurried   chan struct{} // closed when hurry was called
+	hurryOnce sync.Once
+	hurryWhy  error         // set before hurried is closed
+	killed    chan struct{} // closed: the loop ends at once
+	over      chan struct{} // closed when all that we started or held is gone
+
+	// Set by the loop before over is closed.
+	fault    error // of Ended
+	startErr error // of StartFailed
+	forced   bool  // killed before the core had ended
+
+	startFailed bool // guarded by Manager.mu
+}
+
+// abortGrace is how long a run that must end without draining may take to give
+// back its claims.
+const abortGrace = time.Second
+
+func newRun(parent context.Context, m *Manager) *run {
+	r := &run{
+		m: m, box: newMailbox(), clock: newClock(m.clocks()),
+		log:     taggedLogger{m.opts.logger, []any{"group", m.cfg.Group}, m.WorkerID},
+		started: make(chan struct{}), killed: make(chan struct{}),
+		over: make(chan struct{}), hurried: make(chan struct{}),
+	}
+	// What Start was given bounds Start, not the life of the worker.
+	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(parent))
+	r.setup, r.endSetup = context.WithCancelCause(parent)
+	r.hookCtx = newCallContext(r.ctx)
+	r.hooks = newHookRunner(m, &r.users, r.hookCtx, r.log)
+	r.applier = newApplier(r.ctx, m, &r.users, r.hooks)
+	r.applier.applied = func(seq uint64) { r.box.post(core.Applied{Seq: seq}) }
+	r.applier.failed = func(err error) {
+		r.report(&faultError{kind: ErrConsumerUpdate, text: err.Error(), cause: err})
+	}
+	r.source = userCall{name: "ListPartitions", users: &r.users}
+	r.strategy = userCall{name: "Assign", users: &r.users}
+	r.agent = agentQueue{call: userCall{name: "ElectionAgent", users: &r.users}}
+	r.planner = newPlanner(m.strategy)
+	return r
+}
+
+// begin starts the loop on an open store. The core gets what is left of
+// StartupTimeout.
+func (r *run) begin(store kvStore, startup time.Duration) {
+	r.store = store
+	r.ops = opQueue{ctx: r.ctx, own: &r.own, store: store, causes: &r.causes, post: r.box.post}
+	r.watches = watches{ctx: r.ctx, own: &r.own, closing: &r.closing, store: store, post: r.box.post, timeout: r.m.cfg.OperationTimeout}
+	r.core = r.m.newCore(r.m.coreConfig(store, startup))
+	go r.loop(core.Start{Nonce: rand.Text(), Seed: seed(), Wall: uint64(max(0, time.Now().UnixMilli()))})
+}
+
+func seed() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+// loop steps the core through its events until it has ended, or is killed.
+func (r *run) loop(start core.Event) {
+	defer r.finish()
+	if r.step(start) {
+		return
+	}
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	var batch []core.Event
+	for {
+		batch = r.box.take(batch)
+		for _, ev := range batch {
+			if r.step(ev) {
+				return
+			}
+		}
+		timer.Stop()
+		if at, ok := r.core.Wake(); ok {
+			timer.Reset(at - r.clock.now())
+		}
+		select {
+		case <-r.box.ready:
+		case <-timer.C:
+			if r.step(core.Tick{}) {
+				return
+			}
+		case <-r.killed:
+			r.forced = true
+			return
+		}
+	}
+}
+
+// step tells the core one event, shows its new state and performs the effects,
+// in this order: whoever is called because of an effect finds the accessors up
+// to date. It returns true when the run has ended.
+func (r *run) step(ev core.Event) (ended bool) {
+	effects := r.core.Step(r.clock.now(), ev)
+	snap := r.core.Snapshot()
+	if snap.Worker != "" {
+		r.worker = snap.Worker
+	}
+	var newest *application
+	for _, e := range effects {
+		if a, ok := e.(core.Apply); ok {
+			newest = &application{seq: a.Seq, worker: r.worker, held: r.holding(a)}
+		}
+	}
+	r.m.board.arrive(snap, newest, r.clock.now)
+	for _, e := range effects {
+		if r.perform(e, newest) {
+			ended = true
+		}
+	}
+	return ended
+}
+
+// finish leaves nothing behind, but goroutines that are inside users' code and
+// stay there.
+func (r *run) finish() {
+	r.endSetup(nil)
+	r.box.close()
+	r.watches.endAll()
+	grace := make(chan struct{})
+	t := time.AfterFunc(abortGrace, func() { close(grace) })
+	r.closing.wait(grace, "")
+	t.Stop()
+	r.cancel()
+	r.own.wait(nil, "")
+	r.closing.wait(nil, "")
+	r.refresh.endAll(ErrStopped)
+	r.m.ended(r)
+}
+
+// hurry ends a run that has used up its time: without draining when the core
+// can do that within abortGrace, else by force.
+func (r *run) hurry(why error) {
+	r.hurryOnce.Do(func() {
+		r.hurryWhy = why
+		close(r.hurried)
+		r.box.post(core.Abort{})
+		time.AfterFunc(abortGrace, func() { close(r.killed) })
+	})
+}
+
+// hasStarted reports whether the worker has come to work.
+func (r *run) hasStarted() bool {
+	select {
+	case <-r.started:
+		return true
+	default:
+		return false
+	}
+}
+
+// why says what went wrong, if anything did, once the run is over.
+func (r *run) why() error {
+	hurried := false
+	select {
+	case <-r.hurried:
+		hurried = true
+	default:
+	}
+	switch {
+	case r.forced:
+		return fmt.Errorf("%w: gave up on releasing what is held: it lapses by itself", r.hurryWhy)
+	case !r.hasStarted():
+		return nil
+	case hurried:
+		return fmt.Errorf("%w: released without waiting for work to end", r.hurryWhy)
+	}
+	return r.fault
+}
+
+// awaitOver waits for the end of a run that is to end, bounded by what hurry
+// grants. It returns the names of what keeps it.
+func (r *run) awaitOver() string {
+	t := time.NewTimer(2 * abortGrace)
+	defer t.Stop()
+	select {
+	case <-r.over:
+		return ""
+	case <-t.C:
+	}
+	ours, _ := r.own.names("")
+	theirs, _ := r.users.names("")
+	return strings.Join(append(append([]string{"parti's loop"}, ours...), theirs...), ", ")
+}

@@ -1,0 +1,198 @@
+package parti
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/arloliu/parti/internal/core"
+)
+
+// view is what the accessors of a manager show: never changed once published.
+type view struct {
+	snap    core.Snapshot
+	held    *holding
+	settled bool                 // held is the newest assignment that arrived
+	now     func() time.Duration // the clock of snap.LeaseEnd; nil without a run
+}
+
+// assignment answers Manager.CurrentAssignment with a copy for the caller to
+// keep. A version that changed nothing for this worker counts as in force.
+func (v *view) assignment() Assignment {
+	h := v.held
+	a := Assignment{Term: h.term, Version: h.version, Lifecycle: Lifecycle(h.lifecycle), Partitions: []Partition{}}
+	a.Partitions = append(a.Partitions, h.partitions...)
+	if s := v.snap; v.settled && (Token{h.term, h.version}).Less(Token{s.Term, s.Version}) {
+		a.Term, a.Version, a.Lifecycle = s.Term, s.Version, Lifecycle(s.Lifecycle)
+	}
+	return a
+}
+
+// owns answers Manager.Owns.
+func (v *view) owns(p Partition) (Token, bool) {
+	if v.snap.LeaseEnd != 0 && v.now() >= v.snap.LeaseEnd {
+		return Token{}, false
+	}
+	var room [96]byte
+	t, ok := v.held.tokens()[string(appendID(room[:0], p))]
+	return Token(t), ok
+}
+
+// appendID appends p.ID() without allocating in the common case.
+func appendID(b []byte, p Partition) []byte {
+	for i, k := range p.Keys {
+		if i > 0 {
+			b = append(b, '.')
+		}
+		b = append(b, escapeKey(k)...)
+	}
+	return b
+}
+
+// board holds the view. Two write it: the loop, as the core decides, and the
+// applier, as assignments come into force; anybody reads it.
+//
+// What a worker loses leaves the view as soon as the assignment without it
+// arrives, even while an earlier one is still being applied: from then on
+// [Manager.Owns] says no. What it gains enters when its turn to be applied has
+// come, before the updater is called, because the consumer that the updater
+// sets up may handle a message, and ask Owns, before the updater returns. Both
+// are safe: the grant was committed before, and nobody else gets what was lost
+// until the worker has acknowledged.
+type board struct {
+	mu      sync.Mutex
+	current atomic.Pointer[view]
+	newest  *holding // the assignment that arrived last
+}
+
+func newBoard() *board {
+	b := &board{}
+	b.reset(core.Snapshot{})
+	return b
+}
+
+func (b *board) load() *view { return b.current.Load() }
+
+// reset shows a worker that holds nothing.
+func (b *board) reset(s core.Snapshot) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.newest = &holding{}
+	b.current.Store(&view{snap: s, held: b.newest, settled: true})
+}
+
+// arrive shows what the core says now. a is the assignment that came with it,
+// or nil if none did.
+func (b *board) arrive(s core.Snapshot, a *application, now func() time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	v := b.current.Load()
+	next := view{snap: s, held: v.held, settled: v.settled, now: now}
+	if a != nil {
+		b.newest = a.held
+		next.held, next.settled = v.held.within(a.held), false
+	} else if s == v.snap {
+		return
+	}
+	b.current.Store(&next)
+}
+
+// apply shows h, but for what newer assignments that arrived took away again.
+func (b *board) apply(h *holding) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	v := *b.current.Load()
+	if v.settled = h == b.newest; !v.settled {
+		h = h.within(b.newest)
+	}
+	v.held = h
+	b.current.Store(&v)
+}
+
+// holding is an assignment of this worker, never changed.
+type holding struct {
+	term, version uint64
+	lifecycle     string
+	owned         []core.Owned // ascending ids
+	partitions    []Partition  // the same, as users see them
+
+	once  sync.Once
+	index map[string]core.Token
+}
+
+// newHolding builds the holding of an assignment, and returns the ids that
+// cannot be read, which it leaves out. Partitions that prev has too are shared.
+func newHolding(prev *holding, a core.Apply) (h *holding, bad []string) {
+	h = &holding{
+		term: a.Term, version: a.Version, lifecycle: a.Lifecycle,
+		owned: make([]core.Owned, 0, len(a.Owned)), partitions: make([]Partition, 0, len(a.Owned)),
+	}
+	for _, o := range a.Owned {
+		p, ok := prev.partition(o)
+		if !ok {
+			var err error
+			if p, err = partitionFromID(o.ID, o.Weight); err != nil {
+				bad = append(bad, o.ID)
+				continue
+			}
+		}
+		h.owned = append(h.owned, o)
+		h.partitions = append(h.partitions, p)
+	}
+	return h, bad
+}
+
+// find returns the place of an id.
+func (h *holding) find(id string) (int, bool) {
+	return slices.BinarySearchFunc(h.owned, id, func(o core.Owned, id string) int { return cmp.Compare(o.ID, id) })
+}
+
+func (h *holding) partition(o core.Owned) (Partition, bool) {
+	if i, ok := h.find(o.ID); ok && h.owned[i].Weight == o.Weight {
+		return h.partitions[i], true
+	}
+	return Partition{}, false
+}
+
+// within returns h without what newer does not hold. What both hold is taken
+// from newer, whose tokens count; the version stays, since newer is not in
+// force yet.
+func (h *holding) within(newer *holding) *holding {
+	r := &holding{term: h.term, version: h.version, lifecycle: h.lifecycle}
+	for i, o := range newer.owned {
+		if _, ok := h.find(o.ID); ok {
+			r.owned = append(r.owned, o)
+			r.partitions = append(r.partitions, newer.partitions[i])
+		}
+	}
+	return r
+}
+
+// tokens returns the token of each id. The index is built when first asked for.
+func (h *holding) tokens() map[string]core.Token {
+	h.once.Do(func() {
+		h.index = make(map[string]core.Token, len(h.owned))
+		for _, o := range h.owned {
+			h.index[o.ID] = o.Token
+		}
+	})
+	return h.index
+}
+
+// diff returns what h has and prev has not, and the other way round, each in
+// ascending order of ids. Weights and tokens do not count.
+func (h *holding) diff(prev *holding) (added, removed []Partition) {
+	return h.minus(prev), prev.minus(h)
+}
+
+func (h *holding) minus(other *holding) []Partition {
+	var ps []Partition
+	for i, o := range h.owned {
+		if _, ok := other.find(o.ID); !ok {
+			ps = append(ps, h.partitions[i])
+		}
+	}
+	return ps
+}
