@@ -76,7 +76,7 @@ const abortGrace = time.Second
 func newRun(parent context.Context, m *Manager) *run {
 	r := &run{
 		m: m, box: newMailbox(), clock: newClock(m.clocks()),
-		log:     taggedLogger{m.opts.logger, []any{"group", m.cfg.Group}, m.WorkerID},
+		log:     taggedLogger{m.opts.logger, []any{"group", m.cfg.core().Group}, m.WorkerID},
 		started: make(chan struct{}), killed: make(chan struct{}),
 		over: make(chan struct{}), hurried: make(chan struct{}),
 	}
@@ -183,6 +183,9 @@ func (r *run) finish() {
 	r.cancel()
 	r.own.wait(nil, "")
 	r.closing.wait(nil, "")
+	if r.store != nil {
+		r.store.Close()
+	}
 	r.refresh.endAll(ErrStopped)
 	r.m.ended(r)
 }

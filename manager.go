@@ -81,29 +81,6 @@ func NewManager(cfg *Config, js jetstream.JetStream, source PartitionSource, str
 	return m, nil
 }
 
-func newOptions(opts []Option) options {
-	o := options{logger: nopLogger{}, metrics: NopMetrics{}}
-	for _, opt := range opts {
-		if opt != nil {
-			opt(&o)
-		}
-	}
-	// A nil pointer in an interface is nobody to call.
-	if isNil(o.logger) {
-		o.logger = nopLogger{}
-	}
-	if isNil(o.metrics) {
-		o.metrics = NopMetrics{}
-	}
-	if isNil(o.agent) {
-		o.agent = nil
-	}
-	if isNil(o.updater) {
-		o.updater = nil
-	}
-	return o
-}
-
 func isNil(v any) bool {
 	if v == nil {
 		return true

@@ -19,6 +19,19 @@ func newOptions(opts []Option) options {
 			opt(&o)
 		}
 	}
+	// A nil pointer in an interface is nobody to call.
+	if isNil(o.logger) {
+		o.logger = nopLogger{}
+	}
+	if isNil(o.metrics) {
+		o.metrics = NopMetrics{}
+	}
+	if isNil(o.agent) {
+		o.agent = nil
+	}
+	if isNil(o.updater) {
+		o.updater = nil
+	}
 	return o
 }
 

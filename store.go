@@ -25,6 +25,7 @@ type kvStore interface {
 	Watch(ctx context.Context, bucket int, filter, name string, fn func(natskv.Event)) (stop func(), err error)
 	Warnings() []string
 	Created(bucket int) string
+	Close()
 }
 
 // natsStore is the kvStore of NATS.

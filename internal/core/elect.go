@@ -123,7 +123,7 @@ func (c *Core) campaign() {
 			return
 		}
 		switch {
-		case d.Err != OK:
+		case d.Text != "":
 			c.campaignFailed("election agent: " + d.Text)
 		case !d.Yes:
 			c.endCampaign(c.cfg.HeartbeatInterval)
@@ -347,9 +347,11 @@ func (c *Core) renewAgent() {
 	epoch := e.epoch
 	c.emit(Agent{Verb: AgentRenew, Worker: c.worker(), Op: c.ask(func(d Done) {
 		e.asking = false
-		if d.Err != OK && e.epoch == epoch && e.phase != follower {
+		if !d.Yes && e.epoch == epoch && e.phase != follower {
 			e.agent = false
-			c.report(FaultElection, "election agent: renew: "+d.Text)
+			if d.Text != "" {
+				c.report(FaultElection, "election agent: renew: "+d.Text)
+			}
 			c.stepDown("the election agent did not renew", false)
 			c.elect.barred = max(c.elect.barred, c.now+c.cfg.HeartbeatInterval)
 		}

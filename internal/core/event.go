@@ -36,7 +36,7 @@ type (
 	Done struct {
 		Op   OpID
 		Err  ErrKind // KV
-		Text string  // error text, for people
+		Text string  // error text, for people; not empty when a Source, Plan or Agent failed
 		Rev  uint64  // KV: revision written or read
 		Val  []byte  // KV Get: the value
 

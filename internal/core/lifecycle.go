@@ -308,7 +308,7 @@ func (c *Core) deriveState() State {
 		return WaitingAssignment
 	}
 	if c.leading() {
-		if s, ok := c.lead.state(); ok {
+		if s, ok := c.lead.state(c.adopt.seen); ok {
 			return s
 		}
 	}
@@ -321,9 +321,10 @@ func (c *Core) deriveState() State {
 // applied tells whether what was handed to the shell is in force.
 func (c *Core) applied() bool { return len(c.adopt.applying) == 0 }
 
-// state is what a leader shows while it waits and decides.
-func (l *leader) state() (State, bool) {
-	busy := l.planning || l.commit.busy || l.draining() || l.anyReady()
+// state is what a leader shows while it waits and decides, and until it has
+// itself obeyed what it published.
+func (l *leader) state(obeyed version) (State, bool) {
+	busy := obeyed.less(l.head.at()) || l.planning || l.commit.busy || l.draining() || l.anyReady()
 	switch {
 	case l.verdictAt != never, busy && l.reason == "emergency":
 		return Emergency, true

@@ -190,11 +190,11 @@ func (c *Core) verdict(m *member) {
 func (c *Core) pronounce(m *member) {
 	l := c.lead
 	m.dead = true
-	c.log(Warn, "worker is dead", "dead", m.worker, "incarnation", m.inc, "silent", (c.now - m.seen).String())
 	if l.seatOf(m.worker) == nil {
 		c.bury(m)
 		return
 	}
+	c.log(Warn, "worker is dead", "dead", m.worker, "incarnation", m.inc, "silent", (c.now - m.seen).String())
 	if l.verdictAt == never {
 		l.verdictAt = c.now
 	}

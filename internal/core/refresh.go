@@ -180,7 +180,7 @@ func (c *Core) settleRefresh() {
 	}
 	for _, w := range slices.Sorted(maps.Keys(c.lead.members)) {
 		m := c.lead.members[w]
-		if d := m.rec.List; d != "" && d != c.lead.head.List && c.lead.read > 0 && c.lead.differing[w] != d {
+		if d := m.rec.List; d != "" && d != c.lead.list.Digest && c.lead.read > 0 && c.lead.differing[w] != d {
 			c.lead.differing[w] = d
 			c.report(FaultSource, "the source of "+w+" lists other partitions than the leader's")
 		}
