@@ -18,9 +18,9 @@ import (
 // The moments of the kill and of the join, in percent of the messages counted.
 // The join waits for the recovery from the kill, but not beyond joinLatest.
 const (
-	killAt     = 28
-	joinAt     = 38
-	joinLatest = 52
+	killAt     = 26
+	joinAt     = 36
+	joinLatest = 58
 )
 
 const (
@@ -51,6 +51,9 @@ type demoOptions struct {
 
 	dropEvery int
 }
+
+// coldStart is the reason of a fleet's first plan, which moves nothing.
+const coldStart = "cold_start"
 
 // errDiffers is returned when the fleet and the single process disagree.
 var errDiffers = errors.New("the fleet did not count what one process counts")
@@ -317,7 +320,7 @@ func (d *demo) tick(ctx context.Context) error {
 		return nil
 	}
 	d.show.progress(status{
-		counted: d.tally.counted, published: d.tally.published, total: d.in.messages,
+		counted: d.tally.counted, published: max(d.tally.published, d.tally.counted), total: d.in.messages,
 		bytes: d.tally.bytes, elapsed: d.lastResult.Sub(d.firstSent), workers: d.cover.ready(),
 	})
 	silent := time.Since(d.lastResult)
@@ -346,6 +349,10 @@ func (d *demo) disturb() error {
 	}
 	at := d.tally.percent(d.in.messages)
 	covered := d.cover.full()
+	if d.killed != nil && d.recovery == 0 && covered {
+		d.recovery = max(time.Since(d.killedAt), 1)
+		d.show.say("every partition has a live owner again, %s after the kill", seconds(d.recovery))
+	}
 	switch {
 	case d.killed == nil && at >= killAt && (d.tally.inFlight() > 0 || d.published):
 		n, ok := d.cover.victim()
@@ -364,7 +371,6 @@ func (d *demo) disturb() error {
 		d.cover.gone(n)
 		d.show.say("KILL  %s, %s with %d partitions, at %.1f %% with %d messages in flight",
 			d.killed.label(), role, owned, at, d.tally.inFlight())
-		covered = d.cover.full()
 	case d.killed != nil && d.joined == nil && at >= joinAt && (covered || at >= joinLatest):
 		p, err := d.start()
 		if err != nil {
@@ -372,10 +378,6 @@ func (d *demo) disturb() error {
 		}
 		d.joined = p
 		d.show.say("JOIN  %s starts, at %.1f %% with %d messages in flight", p.label(), at, d.tally.inFlight())
-	}
-	if d.killed != nil && d.recovery == 0 && covered {
-		d.recovery = max(time.Since(d.killedAt), 1)
-		d.show.say("every partition has a live owner again, %s after the kill", seconds(d.recovery))
 	}
 	return nil
 }
@@ -439,7 +441,11 @@ func (d *demo) workerSays(p *process, r report) {
 			return // the leave of the fleet at the end
 		}
 		d.rebalances++
-		d.show.say("REBALANCE  %s: %d partitions move, decided by %s", strings.ReplaceAll(r.Reason, "_", " "), r.Moves, p.label())
+		what := fmt.Sprintf("%d partitions move", r.Moves)
+		if r.Reason == coldStart {
+			what = fmt.Sprintf("%d partitions get their first owner", len(d.parts))
+		}
+		d.show.say("REBALANCE  %s: %s, decided by %s", strings.ReplaceAll(r.Reason, "_", " "), what, p.label())
 	case reportState:
 		if d.opts.verbose {
 			d.show.say("      %s: %s -> %s", p.label(), r.From, r.To)
