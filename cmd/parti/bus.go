@@ -62,7 +62,7 @@ func openBus(ctx context.Context, url string) (b *bus, err error) {
 	b = &bus{url: url, names: newNames()}
 	defer func() {
 		if err != nil {
-			b.close(context.WithoutCancel(ctx))
+			err = errors.Join(err, b.close(context.WithoutCancel(ctx)))
 		}
 	}()
 	if url == "" {

@@ -164,7 +164,7 @@ func (d *demo) describe() {
 	}
 	b.WriteString("\nparti demo: a fleet of processes counts words, one is killed and one joins on the way\n\n")
 	line("input", "%s: %s text files, %s, %s words counted by one process", in.root, thousands(len(in.files)),
-		humanize.Bytes(uint64(in.bytes)), thousands(in.want.total)) //nolint:gosec // not negative
+		humanize.Bytes(uint64(in.bytes)), thousands(in.want.total))
 	left := fmt.Sprintf("%s binary files left out", thousands(in.binary))
 	if in.special > 0 {
 		left += fmt.Sprintf(", %s links and other special files", thousands(in.special))

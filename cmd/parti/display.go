@@ -26,7 +26,7 @@ type display struct {
 func newDisplay(out io.Writer) *display {
 	d := &display{out: out, begun: time.Now()}
 	if f, ok := out.(*os.File); ok {
-		d.tty = term.IsTerminal(int(f.Fd())) //nolint:gosec // a file descriptor is small
+		d.tty = term.IsTerminal(int(f.Fd()))
 	}
 	return d
 }

@@ -111,7 +111,7 @@ func TestUnreadableFilesAreCounted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Cleanup(func() { _ = os.Chmod(filepath.Join(dir, "b"), 0o700) }) //nolint:gosec // a folder
+	t.Cleanup(func() { _ = os.Chmod(filepath.Join(dir, "b"), 0o700) })
 	in, err := readInput(t.Context(), dir, 500)
 	if err != nil {
 		t.Fatal(err)

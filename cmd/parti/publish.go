@@ -2,9 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -64,7 +63,7 @@ func (p *publisher) run(ctx context.Context) error {
 
 func (p *publisher) file(ctx context.Context, i int) error {
 	f := &p.in.files[i]
-	file, err := os.Open(filepath.Join(p.in.root, filepath.FromSlash(f.path)))
+	file, err := f.open(p.in.root)
 	if err != nil {
 		return err
 	}
@@ -144,13 +143,18 @@ func (p *publisher) settle(ctx context.Context) error {
 // await waits for the acknowledgement of one message; when it does not come the
 // message is sent again, and its id keeps the stream from having it twice.
 func (p *publisher) await(ctx context.Context, w inFlight) (*jetstream.PubAck, error) {
+	var first error
 	select {
 	case ack := <-w.ack.Ok():
 		return ack, nil
-	case <-w.ack.Err():
+	case first = <-w.ack.Err():
 	case <-time.After(2 * time.Second):
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	return p.js.PublishMsg(ctx, w.msg, jetstream.WithRetryAttempts(5))
+	ack, err := p.js.PublishMsg(ctx, w.msg, jetstream.WithRetryAttempts(5))
+	if err != nil {
+		return nil, errors.Join(first, err)
+	}
+	return ack, nil
 }
