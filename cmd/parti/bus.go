@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -25,6 +27,7 @@ type bus struct {
 	js    jetstream.JetStream
 	names names
 
+	prepared bool // there may be something of ours in NATS
 	embedded *server.Server
 	dir      string // where the embedded server stores
 }
@@ -57,39 +60,52 @@ func (n names) workSubject(p parti.Partition) string { return n.Prefix + ".work.
 func (n names) resultSubject() string                { return n.Prefix + ".results" }
 func durableName(part int) string                    { return fmt.Sprintf("part-%04d", part) }
 
-// openBus connects to url, or to a server that it starts when url is empty.
-func openBus(ctx context.Context, url string) (b *bus, err error) {
-	b = &bus{url: url, names: newNames()}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, b.close(context.WithoutCancel(ctx)))
-		}
-	}()
-	if url == "" {
+// openBus connects to addr, or to a server that it starts when addr is empty.
+func openBus(ctx context.Context, addr string) (*bus, error) {
+	b := &bus{url: addr, names: newNames()}
+	if err := b.open(ctx); err != nil {
+		return nil, errors.Join(err, b.close(context.WithoutCancel(ctx)))
+	}
+	return b, nil
+}
+
+func (b *bus) open(ctx context.Context) (err error) {
+	if b.url == "" {
 		if err := b.embed(); err != nil {
-			return nil, fmt.Errorf("embedded NATS: %w", err)
+			return fmt.Errorf("embedded NATS: %w", err)
 		}
 	}
 	b.nc, err = nats.Connect(b.url, nats.Name("parti demo"), nats.Timeout(3*time.Second), nats.MaxReconnects(-1))
 	if err != nil {
-		return nil, fmt.Errorf("no NATS at %s: %w: start one there (nats-server -js), or leave --nats out to use an embedded server", url, err)
+		return fmt.Errorf("no NATS at %s: %w: start one there (nats-server -js), or leave --nats out to use an embedded server", redacted(b.url), err)
 	}
 	if b.js, err = jetstream.New(b.nc); err != nil {
-		return nil, fmt.Errorf("NATS at %s: %w", b.url, err)
+		return fmt.Errorf("NATS at %s: %w", redacted(b.url), err)
 	}
 	askCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if _, err := b.js.AccountInfo(askCtx); err != nil {
-		return nil, fmt.Errorf("NATS at %s has no JetStream for us: %w: start the server with -js, or enable JetStream for the account", b.url, err)
+		return fmt.Errorf("NATS at %s has no JetStream for us: %w: start the server with -js, or enable JetStream for the account", redacted(b.url), err)
 	}
 	if limit := b.nc.MaxPayload(); limit < 2*pieceSize {
-		return nil, fmt.Errorf("NATS at %s takes messages of %d bytes, the demo needs %d: raise max_payload", b.url, limit, 2*pieceSize)
+		return fmt.Errorf("NATS at %s takes messages of %d bytes, the demo needs %d: raise max_payload", redacted(b.url), limit, 2*pieceSize)
 	}
 	if b.about == "" {
 		b.about = fmt.Sprintf("nats-server %s at %s, streams and buckets %s-* (removed at the end)",
 			b.nc.ConnectedServerVersion(), b.nc.ConnectedUrlRedacted(), b.names.Prefix)
 	}
-	return b, nil
+	return nil
+}
+
+// redacted hides the passwords of a list of URLs.
+func redacted(urls string) string {
+	all := strings.Split(urls, ",")
+	for i, s := range all {
+		if u, err := url.Parse(s); err == nil {
+			all[i] = u.Redacted()
+		}
+	}
+	return strings.Join(all, ",")
 }
 
 // embed starts a server on a port of loopback that the system chooses.
@@ -124,6 +140,7 @@ func (b *bus) embed() error {
 // prepare makes the streams, and the durable consumer of every partition before
 // there is a message in it.
 func (b *bus) prepare(ctx context.Context, parts []parti.Partition, ackWait time.Duration) error {
+	b.prepared = true
 	_, err := b.js.CreateStream(ctx, jetstream.StreamConfig{
 		Name:      b.names.Work,
 		Subjects:  []string{b.names.Prefix + ".work.>"},
@@ -217,7 +234,7 @@ func (b *bus) forget(ctx context.Context, upTo uint64) error {
 // its files.
 func (b *bus) close(ctx context.Context) error {
 	var errs []error
-	if b.embedded == nil && b.js != nil {
+	if b.embedded == nil && b.prepared {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
 		for _, s := range []string{b.names.Work, b.names.Results} {

@@ -175,7 +175,7 @@ func (t *tally) verdict(in *input) []string {
 		say("%d messages counted behind a later one of the same partition", t.unordered)
 	}
 	if t.counts.total != in.want.total {
-		say("%d words counted, one process counts %d", t.counts.total, in.want.total)
+		say("%s words counted, one process counts %s", thousands(t.counts.total), thousands(in.want.total))
 	}
 	if diff := t.counts.diff(in.want); len(diff) > 0 {
 		d := diff[0]
