@@ -19,6 +19,10 @@ workerIdMax: 63
 workerIdTtl: "60s"          # quotes do no harm
 heartbeatTtl: &long 9s
 electionTimeout: *long
+startupTimeout: |
+  40s
+shutdownTimeout: !!str &same 20s
+handoffTimeout: *same
 restartDetectionRatio: 3e-1
 group: 007                  # a text, as it stands
 app:
@@ -40,6 +44,9 @@ degradedBehavior:
 	want.WorkerIDTTL = time.Minute
 	want.HeartbeatTTL = 9 * time.Second
 	want.ElectionTimeout = 9 * time.Second
+	want.StartupTimeout = 40 * time.Second
+	want.ShutdownTimeout = 20 * time.Second
+	want.HandoffTimeout = 20 * time.Second
 	want.RestartDetectionRatio = 0.3
 	want.Group = "007"
 	want.Ownership = OwnershipExclusive
@@ -72,6 +79,9 @@ func TestLoadConfigRefuses(t *testing.T) {
 		"field with underscores":  {"degradedBehavior: {kv_error_threshold: 3}", "degradedBehavior.kv_error_threshold (line 1): unknown field: want kvErrorThreshold"},
 		"no unexported field":     {"degradedAlert:\n  unknown: x", "degradedAlert.unknown (line 2): unknown field: want one of infoThreshold"},
 		"empty field name":        {`"": 1`, " (line 1): unknown field"},
+		"no name at all":          {`degradedAlert: {"-": 1}`, "degradedAlert.- (line 1): unknown field: want one of infoThreshold"},
+		"reported once":           {"heartbeatInterval: 10s\nheartbeatTtl: 30", "heartbeatTtl (line 2): 30: want a duration"},
+		"text for half":           {`restartDetectionRatio: "0.3"`, `restartDetectionRatio (line 1): "0.3": want a number`},
 		"merge key":               {"<<: {workerIdMax: 3}", "<< (line 1): unknown field"},
 		"explicit key":            {"? heartbeats\n: 6s", "heartbeats (line 1): unknown field"},
 		"duration without a unit": {"\nheartbeatTtl: 6", "heartbeatTtl (line 2): 6: want a duration with its unit, such as 500ms, 30s or 1h30m"},

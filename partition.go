@@ -34,7 +34,12 @@ func (p Partition) ID() string {
 	case 1:
 		return escapeKey(p.Keys[0])
 	}
+	size := len(p.Keys) - 1
+	for _, k := range p.Keys {
+		size += len(k)
+	}
 	var b strings.Builder
+	b.Grow(size) // all of it, but for escapes
 	for i, k := range p.Keys {
 		if i > 0 {
 			b.WriteByte('.')

@@ -8,7 +8,7 @@ import (
 )
 
 func TestPresets(t *testing.T) {
-	min, sec := time.Minute, time.Second
+	mins, sec := time.Minute, time.Second
 	for _, tc := range []struct {
 		name     string
 		alert    DegradedAlertConfig
@@ -16,13 +16,13 @@ func TestPresets(t *testing.T) {
 	}{
 		{
 			"conservative",
-			DegradedAlertConfig{InfoThreshold: 5 * min, WarnThreshold: 15 * min, ErrorThreshold: 30 * min, CriticalThreshold: 60 * min, AlertInterval: 2 * min},
+			DegradedAlertConfig{InfoThreshold: 5 * mins, WarnThreshold: 15 * mins, ErrorThreshold: 30 * mins, CriticalThreshold: 60 * mins, AlertInterval: 2 * mins},
 			DegradedBehaviorConfig{EnterThreshold: 30 * sec, ExitThreshold: 10 * sec, KVErrorThreshold: 10, KVErrorWindow: 60 * sec, RecoveryGracePeriod: 60 * sec},
 		},
 		{"balanced", DefaultConfig().DegradedAlert, DefaultConfig().DegradedBehavior},
 		{
 			"aggressive",
-			DegradedAlertConfig{InfoThreshold: 30 * sec, WarnThreshold: 2 * min, ErrorThreshold: 5 * min, CriticalThreshold: 10 * min, AlertInterval: 15 * sec},
+			DegradedAlertConfig{InfoThreshold: 30 * sec, WarnThreshold: 2 * mins, ErrorThreshold: 5 * mins, CriticalThreshold: 10 * mins, AlertInterval: 15 * sec},
 			DegradedBehaviorConfig{EnterThreshold: 5 * sec, ExitThreshold: 3 * sec, KVErrorThreshold: 3, KVErrorWindow: 15 * sec, RecoveryGracePeriod: 15 * sec},
 		},
 	} {

@@ -16,7 +16,7 @@ type beat struct {
 func (c *Core) beatValue() []byte {
 	c.beat.seq++
 	return encode(hbRecord{
-		Format: format, Inc: c.inc, Seq: c.beat.seq,
+		formatted: ours, Inc: c.inc, Seq: c.beat.seq,
 		TTL: toMillis(c.cfg.HeartbeatTTL), Interval: toMillis(c.cfg.HeartbeatInterval),
 		Window: toMillis(c.cfg.PlannedScaleWindow), Exclusive: c.cfg.Exclusive,
 		Allowance: toMillis(c.conn.allowance), Server: c.conn.server,
@@ -100,6 +100,7 @@ func (c *Core) loseID(why string) {
 	c.deactivate(&c.idKey)
 	c.deactivate(&c.hbKey)
 	c.timer.clear(timerLease)
+	c.dropTicket(func() {})
 	c.claim.held = false
 	c.unwant(watchLeader)
 	c.unwant(watchHeads)

@@ -25,7 +25,9 @@ type claim struct {
 	ids     map[int]holder
 	tickets map[string]ticket // by incarnation
 	mine    uint64            // revision of the own ticket
+	queued  time.Duration     // when it was written
 	busy    bool
+	ready   bool // nothing is known to wait behind what the watch has shown
 	tries   int
 	checked bool         // processes of this host have been asked for
 	dead    map[int]bool // ids whose process on this host is dead
@@ -58,14 +60,22 @@ func (c *Core) endClaim() {
 		c.unwant(watchBeats)
 		c.claim.judging = false
 	}
-	if c.claim.mine != 0 {
-		c.kv(KV{Verb: Delete, Bucket: IDs, Key: c.ticketKey(c.nonce), Rev: c.claim.mine}, false, func(Done) {})
-		c.claim.mine = 0
-	}
 	c.claim.ids, c.claim.tickets, c.claim.dead = nil, nil, nil
 }
 
+// dropTicket removes the own ticket. It counts for nothing once an id is held,
+// so that this can wait until fewer claimers are watching.
+func (c *Core) dropTicket(then func()) {
+	rev := c.claim.mine
+	if c.claim.mine = 0; rev == 0 || !c.conn.up {
+		then()
+		return
+	}
+	c.kv(KV{Verb: Delete, Bucket: IDs, Key: c.ticketKey(c.nonce), Rev: rev}, false, func(Done) { then() })
+}
+
 func (c *Core) claimWatchBegins() {
+	c.claim.ready = false
 	c.claim.ids, c.claim.tickets = map[int]holder{}, map[string]ticket{}
 }
 
@@ -84,10 +94,17 @@ func (c *Core) onClaimWatch(ev Watched) {
 			c.claim.tickets[inc] = ticket{rev: ev.Rev, seen: c.now}
 		}
 	}
-	if ev.Synced {
+	// The server may take a message that was replaced meanwhile for one that
+	// still waits, and never say that nothing does: quiet says it too.
+	if c.claim.ready = ev.Synced; ev.Synced {
 		c.tryClaim()
+	} else if !c.claim.busy {
+		c.claimLater(claimQuiet)
 	}
 }
+
+// claimQuiet is how long a watch must be silent to count as complete.
+const claimQuiet = 50 * time.Millisecond
 
 func (c *Core) sawID(n int, ev Watched) {
 	if n == c.claim.await {
@@ -107,20 +124,44 @@ func (c *Core) sawID(n int, ev Watched) {
 
 func (c *Core) resumeClaim() {
 	if c.claim.active && !c.claim.held {
-		c.claim.busy = false
 		c.tryClaim()
 	}
 }
 
 func (c *Core) claimTimer() {
+	if c.claim.held {
+		c.dropTicket(func() {})
+		return
+	}
 	c.claim.await = -1
+	c.claim.ready = c.claim.ready || len(c.claim.ids)+len(c.claim.tickets) > 0
+	if c.canClaim() && c.claim.mine != 0 && !c.inQueue() && c.now >= c.claim.queued+c.cfg.HeartbeatInterval {
+		c.takeTicket() // removed as too old, or the watch is slow: a conflict then
+		return
+	}
 	c.tryClaim()
+}
+
+// canClaim tells whether an attempt can be made and its premises are known.
+func (c *Core) canClaim() bool {
+	cl := &c.claim
+	return cl.active && !cl.held && !cl.busy && c.conn.up && cl.ready
+}
+
+// inQueue tells whether the watch shows the own ticket, and so all before it.
+func (c *Core) inQueue() bool {
+	_, ok := c.claim.tickets[c.nonce]
+	return ok
 }
 
 // tryClaim makes the next attempt when everything it depends on is known.
 func (c *Core) tryClaim() {
 	cl := &c.claim
-	if !cl.active || cl.held || cl.busy || !c.conn.up || !c.watch[watchClaim].synced || cl.await >= 0 {
+	if !c.canClaim() || cl.await >= 0 {
+		return
+	}
+	if cl.mine != 0 && !c.inQueue() {
+		c.claimLater(2 * claimQuiet)
 		return
 	}
 	if !cl.checked {
@@ -191,22 +232,20 @@ func (c *Core) removeOldTickets() {
 
 func (c *Core) takeTicket() {
 	c.claim.busy = true
-	c.kv(KV{Verb: Create, Bucket: IDs, Key: c.ticketKey(c.nonce), Val: encode(ticketRecord{Format: format})}, false, func(d Done) {
+	c.kv(KV{Verb: Create, Bucket: IDs, Key: c.ticketKey(c.nonce), Val: encode(ticketRecord{formatted: ours})}, false, func(d Done) {
 		c.claim.busy = false
 		switch d.Err {
 		case OK:
-			c.claim.mine = d.Rev
-			// The queue is known once the watch shows the own ticket.
-			if _, seen := c.claim.tickets[c.nonce]; seen {
-				c.tryClaim()
-			} else {
-				c.claimLater(c.cfg.HeartbeatInterval)
-			}
+			c.claim.mine, c.claim.queued = d.Rev, c.now
+			c.claimLater(2 * claimQuiet)
+			c.tryClaim()
 		case Conflict: // an earlier attempt did arrive
 			if t, seen := c.claim.tickets[c.nonce]; seen {
-				c.claim.mine = t.rev
+				c.claim.mine, c.claim.queued = t.rev, c.now
+				c.tryClaim()
+				return
 			}
-			c.claimLater(c.backoff(0))
+			c.claimLater(c.cfg.HeartbeatInterval)
 		default:
 			c.claimFailed()
 		}
@@ -254,18 +293,15 @@ func (c *Core) claimConflict(n int) {
 	c.measure(MetricClaimConflicts, 1, "")
 	cl := &c.claim
 	delete(cl.dead, n)
-	if cl.mine == 0 {
-		if _, seen := cl.ids[n]; !seen {
-			cl.await = n
-			c.timer.set(timerClaim, c.now+c.cfg.HeartbeatInterval)
-		}
-		c.takeTicket()
-		return
-	}
 	if _, seen := cl.ids[n]; !seen {
 		cl.await = n
 	}
-	c.claimLater(c.cfg.HeartbeatInterval)
+	c.claimLater(2 * claimQuiet)
+	if cl.mine == 0 {
+		c.takeTicket()
+		return
+	}
+	c.tryClaim()
 }
 
 // claimLater tries again on the next news of the watch, or after d.
@@ -376,15 +412,18 @@ func (c *Core) holderBeat(w string, live bool) {
 
 func (c *Core) idValue() []byte {
 	return encode(idRecord{
-		Format: format, Inc: c.inc, Host: c.cfg.Host, Proc: c.cfg.Process, TTL: toMillis(c.cfg.IDTTL),
+		formatted: ours, Inc: c.inc, Host: c.cfg.Host, Proc: c.cfg.Process, TTL: toMillis(c.cfg.IDTTL),
 	})
 }
 
 // idClaimed goes on with the life of a worker that has an id.
 func (c *Core) idClaimed(n int, rev uint64, began time.Duration) {
 	c.claim.held, c.claim.number = true, n
-	c.endClaim()
 	c.log(Info, "worker id claimed", "id", c.worker(), "incarnation", c.inc)
+	c.endClaim()
+	if c.claim.mine != 0 {
+		c.claimLater(c.cfg.HeartbeatInterval)
+	}
 	c.activate(&c.idKey, rev, began)
 	c.joinFleet()
 }

@@ -37,7 +37,7 @@ func (c *Core) startCommit() {
 	k.busy, k.tries, k.files, k.dropped, k.began = true, 0, nil, nil, c.now
 	v := l.head.Version + 1
 	head := headRecord{
-		Format: format, Term: l.term, Version: v, Leader: c.worker(), Lifecycle: l.head.Lifecycle,
+		formatted: ours, Term: l.term, Version: v, Leader: c.worker(), Lifecycle: l.head.Lifecycle,
 		Created: c.cfg.Buckets[Assignments], App: l.head.App, List: l.list.Digest,
 	}
 	if k.lifecycle != "" {

@@ -196,7 +196,7 @@ func (c *Core) campaignKey(head headRecord, headRev uint64) {
 func (c *Core) leaderValue() []byte {
 	c.beat.seq++
 	return encode(leaderRecord{
-		Format: format, Worker: c.worker(), Inc: c.inc, Term: c.elect.term,
+		formatted: ours, Worker: c.worker(), Inc: c.inc, Term: c.elect.term,
 		TTL: toMillis(c.cfg.HeartbeatTTL), Seq: c.beat.seq,
 	})
 }
@@ -211,7 +211,7 @@ func (c *Core) takeTerm(head headRecord, headRev uint64) {
 		c.foreignApp(head.App)
 		return
 	}
-	head.Format, head.Term, head.Leader, head.Window = format, e.term, c.worker(), 0
+	head.formatted, head.Term, head.Leader, head.Window = ours, e.term, c.worker(), 0
 	if c.cfg.App != "" {
 		head.App = c.cfg.App
 	}
@@ -312,20 +312,14 @@ func (c *Core) releaseKey() {
 	if !c.leadKey.active {
 		return
 	}
-	rev := c.leadKey.rev
-	busy := c.leadKey.busy
-	c.deactivate(&c.leadKey)
 	e := &c.elect
-	e.rev, e.changed = max(e.rev, rev), c.now
-	if rev == 0 || busy || !c.conn.up {
-		return // a write is in flight, or nothing can be written: it lapses
-	}
-	e.resign = true
-	c.kv(KV{Verb: Delete, Bucket: Election, Key: c.leaderKeyName(), Rev: rev, Timeout: c.renewTimeout()}, false, func(d Done) {
+	e.rev, e.changed, e.resign = max(e.rev, c.leadKey.rev), c.now, true
+	c.release(&c.leadKey, func() {
 		e.resign = false
-		if d.Err == OK && e.rev <= rev {
+		if e.rev <= c.leadKey.rev {
 			e.rev, e.rec = 0, leaderRecord{}
 		}
+		c.resumeStop()
 	})
 }
 

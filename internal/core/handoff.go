@@ -464,7 +464,7 @@ func (t *table) grantReady(v Token) int {
 
 // payload builds what a seat is granted.
 func (t *table) payload(s int32) partRecord {
-	rec := partRecord{Format: format, Inc: t.seats[s].inc}
+	rec := partRecord{formatted: ours, Inc: t.seats[s].inc}
 	at := map[Token]int{}
 	for i, o := range t.owner {
 		if o != s {
@@ -485,7 +485,7 @@ func (t *table) payload(s int32) partRecord {
 
 // drainList builds the list of what a seat may still hold.
 func (t *table) drainList(w string) drainRecord {
-	rec := drainRecord{Format: format}
+	rec := drainRecord{formatted: ours}
 	add := func(id string, weight int64, next int32, hs []holding) {
 		for _, h := range hs {
 			if h.worker == w {

@@ -160,17 +160,17 @@ func (c *Core) unclaim() {
 	c.endClaim()
 	c.life.stop = resigns
 	if !busy || !c.conn.up {
-		c.end()
+		c.dropTicket(c.end)
 		return
 	}
-	// A Create may be in flight. Its answer, or a read, tells what to undo.
+	// A write may be in flight: a read tells what to undo.
 	c.forget()
 	c.kv(KV{Verb: Get, Bucket: IDs, Key: c.idKeyName(n)}, false, func(d Done) {
 		if rec, err := decode[idRecord](d.Val); d.Err == OK && err == nil && c.mine(rec.Inc) {
-			c.kv(KV{Verb: Delete, Bucket: IDs, Key: c.idKeyName(n), Rev: d.Rev}, false, func(Done) { c.end() })
+			c.kv(KV{Verb: Delete, Bucket: IDs, Key: c.idKeyName(n), Rev: d.Rev}, false, func(Done) { c.dropTicket(c.end) })
 			return
 		}
-		c.end()
+		c.dropTicket(c.end)
 	})
 }
 
@@ -203,46 +203,29 @@ func (c *Core) advanceStop() {
 // leaver stays until the leader has listed it; that of an aborted start goes.
 func (c *Core) releaseAll() {
 	c.life.stop = resigns
-	idRev, hbRev := c.idKey.rev, c.hbKey.rev
-	if c.life.renaming {
-		hbRev = 0
-	}
-	idName, hbName := c.idKeyName(c.claim.number), c.hbKeyName(c.worker())
-	held := c.claim.held && c.idKey.active
-	c.deactivate(&c.idKey)
-	c.deactivate(&c.hbKey)
 	c.stepDown("stopped", false)
-	if !held || !c.conn.up {
-		c.end()
+	c.resumeStop()
+}
+
+// resumeStop goes on with releaseAll once the leader key is gone.
+func (c *Core) resumeStop() {
+	if c.life.stop != resigns || c.elect.resign {
 		return
 	}
-	del := func(b Bucket, key string, rev uint64, then func()) {
-		c.kv(KV{Verb: Delete, Bucket: b, Key: key, Rev: rev, Timeout: c.renewTimeout()}, false, func(d Done) {
-			if d.Err != Conflict {
-				then()
-				return
-			}
-			// A renewal was in flight: delete at the revision it made, if it
-			// still is the own.
-			c.kv(KV{Verb: Get, Bucket: b, Key: key, Timeout: c.renewTimeout()}, false, func(d Done) {
-				var rec idRecord // both records tell their incarnation alike
-				if r, err := decode[idRecord](d.Val); err == nil {
-					rec = r
-				}
-				if d.Err != OK || !c.mine(rec.Inc) {
-					then()
-					return
-				}
-				c.kv(KV{Verb: Delete, Bucket: b, Key: key, Rev: d.Rev, Timeout: c.renewTimeout()}, false, func(Done) { then() })
-			})
-		})
+	last := func() { c.dropTicket(c.end) }
+	release := func() { c.release(&c.idKey, last) }
+	hasBeat := c.hbKey.active
+	if !hasBeat || !c.life.abort {
+		c.deactivate(&c.hbKey)
 	}
-	release := func() { del(IDs, idName, idRev, c.end) }
-	if c.life.abort && hbRev != 0 {
-		del(Heartbeats, hbName, hbRev, release)
-		return
+	switch {
+	case !c.claim.held || !c.idKey.active:
+		last()
+	case c.life.abort && hasBeat:
+		c.release(&c.hbKey, release)
+	default:
+		release()
 	}
-	release()
 }
 
 // drainTimeout goes on although something still runs.

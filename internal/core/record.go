@@ -25,21 +25,21 @@ func (m millis) duration() time.Duration { return time.Duration(m) * time.Millis
 
 // idRecord is the value of an id key: who holds the id.
 type idRecord struct {
-	Format int     `json:"f"`
-	Inc    string  `json:"inc"`
-	Host   string  `json:"host,omitempty"`
-	Proc   Process `json:"proc"`
-	TTL    millis  `json:"ttl"`
+	formatted
+	Inc  string  `json:"inc"`
+	Host string  `json:"host,omitempty"`
+	Proc Process `json:"proc"`
+	TTL  millis  `json:"ttl"`
 }
 
 // ticketRecord is the value of a ticket; its place is its revision.
 type ticketRecord struct {
-	Format int `json:"f"`
+	formatted
 }
 
 // hbRecord is the value of a heartbeat key.
 type hbRecord struct {
-	Format    int     `json:"f"`
+	formatted
 	Inc       string  `json:"inc"`
 	Seq       uint64  `json:"n"` // makes every heartbeat a change
 	TTL       millis  `json:"ttl"`
@@ -58,7 +58,7 @@ type hbRecord struct {
 
 // leaderRecord is the value of the leader key.
 type leaderRecord struct {
-	Format int    `json:"f"`
+	formatted
 	Worker string `json:"w"`
 	Inc    string `json:"inc"`
 	Term   uint64 `json:"t"`
@@ -89,7 +89,7 @@ func (r ref) none() bool { return r.Version == 0 }
 
 // headRecord is the value of the head: the one commit point.
 type headRecord struct {
-	Format    int        `json:"f"`
+	formatted
 	Term      uint64     `json:"t"`
 	Version   uint64     `json:"v"`
 	Leader    string     `json:"l"`
@@ -118,7 +118,7 @@ func (h *headRecord) at() version { return version{h.Term, h.Version} }
 
 // partRecord is a payload: what one worker is granted.
 type partRecord struct {
-	Format int         `json:"f"`
+	formatted
 	Inc    string      `json:"inc"`
 	Grants []grantList `json:"g"`
 }
@@ -134,8 +134,8 @@ type grantList struct {
 // drainRecord lists what one worker may still be working on although it is no
 // longer granted.
 type drainRecord struct {
-	Format int          `json:"f"`
-	Items  []drainEntry `json:"d"`
+	formatted
+	Items []drainEntry `json:"d"`
 }
 
 type drainEntry struct {
@@ -155,20 +155,24 @@ func encode(rec any) []byte {
 	return b
 }
 
-// decode reads a record and checks its format, which stands in the field "f".
-func decode[T any](b []byte) (T, error) {
-	var v struct {
-		Format int `json:"f"`
-	}
-	var rec T
-	if err := json.Unmarshal(b, &v); err != nil {
-		return rec, fmt.Errorf("%w: %w", ErrForeign, err)
-	}
-	if v.Format < 1 || v.Format > format {
-		return rec, fmt.Errorf("%w: version %d, this one reads up to %d", ErrForeign, v.Format, format)
-	}
+// formatted is embedded in every record: the format version of the value.
+type formatted struct {
+	Format int `json:"f"`
+}
+
+func (f formatted) formatVersion() int { return f.Format }
+
+// ours is what a record of the present format begins with.
+var ours = formatted{format}
+
+// decode reads a record and checks its format.
+func decode[T interface{ formatVersion() int }](b []byte) (T, error) {
+	var rec, none T
 	if err := json.Unmarshal(b, &rec); err != nil {
-		return rec, fmt.Errorf("%w: %w", ErrForeign, err)
+		return none, fmt.Errorf("%w: %w", ErrForeign, err)
+	}
+	if v := rec.formatVersion(); v < 1 || v > format {
+		return none, fmt.Errorf("%w: version %d, this one reads up to %d", ErrForeign, v, format)
 	}
 	return rec, nil
 }

@@ -29,7 +29,8 @@ type renewal struct {
 	again   bool // write once more as soon as the present write is answered
 	tries   int  // since the last success
 	proved  time.Duration
-	written bool // at least once in this activation
+	written bool   // at least once in this activation
+	after   func() // what waits for the answer in flight, to release the key
 }
 
 func (c *Core) setupRenewals() {
@@ -124,10 +125,13 @@ func (c *Core) renew(r *renewal) {
 		op.Verb = Create
 	}
 	c.kv(op, r.tries > 0, func(d Done) {
-		if !r.active || r.epoch != epoch {
+		if !c.answered(r, epoch) {
+			if d.Err == OK && r.epoch == epoch {
+				r.rev = d.Rev
+			}
+			c.resumeRelease(r, epoch)
 			return
 		}
-		r.busy = false
 		switch d.Err {
 		case OK:
 			r.rev, r.tries, r.proved, r.written = d.Rev, 0, began, true
@@ -169,10 +173,10 @@ func (c *Core) inspect(r *renewal) {
 	r.busy = true
 	epoch := r.epoch
 	c.kv(KV{Verb: Get, Bucket: r.bucket, Key: r.key(), Timeout: c.renewTimeout()}, r.tries > 0, func(d Done) {
-		if !r.active || r.epoch != epoch {
+		if !c.answered(r, epoch) {
+			c.resumeRelease(r, epoch)
 			return
 		}
-		r.busy = false
 		switch d.Err {
 		case OK:
 			inc, err := r.holder(d.Val)
@@ -194,6 +198,57 @@ func (c *Core) inspect(r *renewal) {
 			c.retryRenewal(r)
 		}
 	})
+}
+
+// answered notes that nothing is in flight any more, and tells whether the
+// renewal goes on.
+func (c *Core) answered(r *renewal, epoch int) bool {
+	if r.epoch != epoch {
+		return false
+	}
+	r.busy = false
+	return r.active
+}
+
+func (c *Core) resumeRelease(r *renewal, epoch int) {
+	if f := r.after; f != nil && r.epoch == epoch {
+		r.after = nil
+		f()
+	}
+}
+
+// release stops to renew a key and deletes it, if it still is the own, once the
+// write in flight is answered.
+func (c *Core) release(r *renewal, then func()) {
+	key := r.key()
+	c.deactivate(r)
+	var del func()
+	del = func() {
+		if !c.conn.up {
+			then()
+			return
+		}
+		c.kv(KV{Verb: Delete, Bucket: r.bucket, Key: key, Rev: r.rev, Timeout: c.renewTimeout()}, false, func(d Done) {
+			if d.Err != Conflict {
+				then()
+				return
+			}
+			// An own write seemed to fail and did not.
+			c.kv(KV{Verb: Get, Bucket: r.bucket, Key: key, Timeout: c.renewTimeout()}, false, func(d Done) {
+				if inc, err := r.holder(d.Val); d.Err != OK || err != nil || !c.mine(inc) || d.Rev == r.rev {
+					then()
+					return
+				}
+				r.rev = d.Rev
+				del()
+			})
+		})
+	}
+	if r.busy {
+		r.after = del
+		return
+	}
+	del()
 }
 
 // mine tells whether an incarnation is one of this life.

@@ -1,0 +1,182 @@
+package parti_test
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/arloliu/parti"
+	"github.com/arloliu/parti/source"
+	"github.com/arloliu/parti/strategy"
+	partitest "github.com/arloliu/parti/testing"
+)
+
+// numbered returns n partitions.
+func numbered(n int) []parti.Partition {
+	parts := make([]parti.Partition, n)
+	for i := range parts {
+		parts[i] = parti.Partition{Keys: []string{"topic", fmt.Sprint(i)}}
+	}
+	return parts
+}
+
+// newManager makes a manager on a connection of its own.
+func newManager(t *testing.T, nc *nats.Conn, cfg parti.Config, src parti.PartitionSource, opts ...parti.Option) *parti.Manager {
+	t.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := parti.NewManager(&cfg, js, src, strategy.NewConsistentHash(), opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := m.Stop(ctx); err != nil {
+			t.Errorf("stop %s: %v", m.WorkerID(), err)
+		}
+	})
+	return m
+}
+
+// ownedOnce fails unless every partition is owned by exactly one manager.
+func ownedOnce(t *testing.T, ms []*parti.Manager, want int) {
+	t.Helper()
+	owners := map[string]string{}
+	for _, m := range ms {
+		for _, p := range m.CurrentAssignment().Partitions {
+			if other, twice := owners[p.ID()]; twice {
+				t.Errorf("partition %s is owned by %s and %s", p, other, m.WorkerID())
+			}
+			owners[p.ID()] = m.WorkerID()
+		}
+	}
+	if len(owners) != want {
+		t.Errorf("%d partitions of %d are owned", len(owners), want)
+	}
+}
+
+// TestManyManagersStartTogether starts 64 managers at the same moment, on real
+// sockets and wall time.
+func TestManyManagersStartTogether(t *testing.T) {
+	const n, partitions = 64, 5000
+	srv := partitest.StartServer(t)
+	src := source.NewStatic(numbered(partitions))
+	ms := make([]*parti.Manager, n)
+	for i := range ms {
+		ms[i] = newManager(t, srv.Connect(t), parti.Config{}, src)
+	}
+	began := time.Now()
+	var lastJoined time.Time
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for i := range ms {
+		wg.Go(func() {
+			done := make(chan error, 1)
+			go func() { done <- ms[i].Start(t.Context()) }()
+			if err := ms[i].WaitState(t.Context(), parti.StateWaitingAssignment); err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			lastJoined = time.Now()
+			mu.Unlock()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(lastJoined)
+	ids := map[string]bool{}
+	for _, m := range ms {
+		ids[m.WorkerID()] = true
+	}
+	if len(ids) != n {
+		t.Errorf("%d distinct ids, want %d", len(ids), n)
+	}
+	ownedOnce(t, ms, partitions)
+	t.Logf("last joined after %v, all started %v later", lastJoined.Sub(began), took)
+	if limit := 3 * time.Second; took > limit {
+		t.Errorf("all started %v after the last had joined, want at most %v", took, limit)
+	}
+}
+
+// TestConcurrentClaims starts 200 workers together: they take the 200 lowest
+// ids, for a handful of messages each.
+func TestConcurrentClaims(t *testing.T) {
+	const n, maxMessages = 200, 16
+	srv := partitest.StartServer(t)
+	src := source.NewStatic(numbered(1000))
+	type claim struct {
+		id   string
+		at   time.Duration
+		sent uint64
+	}
+	claims := make([]claim, n)
+	ms := make([]*parti.Manager, n)
+	conns := make([]*nats.Conn, n)
+	var began time.Time
+	claimed := make(chan struct{}, n)
+	for i := range ms {
+		conns[i] = srv.Connect(t)
+		base := conns[i].Stats().OutMsgs
+		log := claimLog{func() {
+			claims[i] = claim{at: time.Since(began), sent: conns[i].Stats().OutMsgs - base}
+			claimed <- struct{}{}
+		}}
+		ms[i] = newManager(t, conns[i], parti.Config{WorkerIDMax: 255}, src, parti.WithLogger(log))
+	}
+	began = time.Now()
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for i := range ms {
+		wg.Go(func() { _ = ms[i].Start(ctx) })
+	}
+	for range n {
+		<-claimed
+	}
+	for i, m := range ms {
+		claims[i].id = m.WorkerID()
+	}
+	cancel()
+	wg.Wait()
+	ids := map[string]bool{}
+	for _, c := range claims {
+		ids[c.id] = true
+	}
+	for i := range n {
+		if id := fmt.Sprintf("worker-%d", i); !ids[id] {
+			t.Errorf("%s is not taken", id)
+		}
+	}
+	bySent := slices.MaxFunc(claims, func(a, b claim) int { return cmp.Compare(a.sent, b.sent) })
+	byTime := slices.MaxFunc(claims, func(a, b claim) int { return cmp.Compare(a.at, b.at) })
+	t.Logf("%d ids taken; at most %d messages, the last after %v", len(ids), bySent.sent, byTime.at)
+	if bySent.sent > maxMessages {
+		t.Errorf("a worker sent %d messages before it held an id, want at most %d", bySent.sent, maxMessages)
+	}
+	if byTime.at > time.Second {
+		t.Errorf("the last id was held after %v, want at most 1s", byTime.at)
+	}
+}
+
+// claimLog notes the messages sent until an id is held.
+type claimLog struct{ on func() }
+
+func (c claimLog) Info(msg string, _ ...any) {
+	if msg == "worker id claimed" {
+		c.on()
+	}
+}
+func (claimLog) Debug(string, ...any) {}
+func (claimLog) Warn(string, ...any)  {}
+func (claimLog) Error(string, ...any) {}

@@ -1,0 +1,300 @@
+package sim
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/arloliu/parti/internal/core"
+)
+
+// checker compares what happens with what the design promises.
+type checker struct {
+	w   *World
+	err error
+
+	runners   map[string][]*Worker // who works on each partition, at this moment
+	contested map[string]bool      // worked on by more than one
+
+	last    published
+	writers map[uint64]*Worker // who wrote heads of a term
+	tokens  map[string]grant   // the latest grant of each partition
+	created map[string]bool    // payloads and drain lists ever written
+	holders map[string]hold    // of ids
+
+	moves   int // counted by leaders
+	plans   int
+	forced  int
+	overlap int // of runners in the Available mode, explained by faults
+}
+
+// hold is who holds an id since when.
+type hold struct {
+	nonce string
+	since time.Duration
+}
+
+func newChecker(w *World) *checker {
+	return &checker{
+		w: w, runners: map[string][]*Worker{}, contested: map[string]bool{},
+		writers: map[uint64]*Worker{}, tokens: map[string]grant{}, created: map[string]bool{}, holders: map[string]hold{},
+	}
+}
+
+// fail notes the first broken invariant.
+func (c *checker) fail(format string, args ...any) {
+	if c.err == nil {
+		c.err = fmt.Errorf("at %v: %s", c.w.now, fmt.Sprintf(format, args...))
+		c.w.trace.add(c.w.now, "CHECK", "%s", c.err.Error())
+	}
+}
+
+// margin is how long after a fault its consequences may show.
+func (c *checker) margin() time.Duration {
+	f := c.w.cfg
+	return f.HeartbeatTTL + f.EmergencyGracePeriod + 3*f.HeartbeatInterval + f.OperationTimeout
+}
+
+// step is called after every event.
+func (c *checker) step() {
+	if c.w.cfg.Exclusive && len(c.contested) > 0 {
+		for _, id := range slices.Sorted(maps.Keys(c.contested)) {
+			c.exclusive(id)
+		}
+	}
+	if c.w.steps%64 == 0 {
+		c.ids()
+	}
+}
+
+// exclusive checks that at most one worker that works on a partition believes in
+// its lease.
+func (c *checker) exclusive(id string) {
+	var believers []string
+	for _, p := range c.runners[id] {
+		if p.local() < p.snap.LeaseEnd {
+			believers = append(believers, p.name)
+		}
+	}
+	if len(believers) > 1 {
+		c.fail("I1: partition %s is worked on by %v, and each believes in its lease", id, believers)
+	}
+}
+
+// runs is told that a worker works on a partition, or goes on with another token.
+func (c *checker) runs(p *Worker, id string, token core.Token) {
+	now := c.w.now
+	if old, ok := p.running[id]; ok {
+		if token.Less(old) {
+			c.fail("I2: %s goes on with partition %s under an older token %v, it had %v", p.name, id, token, old)
+		}
+		return
+	}
+	for _, o := range c.runners[id] {
+		if now >= o.disturbed && now >= p.disturbed && !c.w.cfg.Exclusive {
+			c.fail("I1: %s starts on partition %s (token %v), on which %s still works (token %v)", p.name, id, token, o.name, o.running[id])
+		}
+		c.overlap++
+	}
+	c.runners[id] = append(c.runners[id], p)
+	c.contested[id] = len(c.runners[id]) > 1
+	if !c.contested[id] {
+		delete(c.contested, id)
+	}
+}
+
+// stops is told that a worker does not work on a partition any more.
+func (c *checker) stops(p *Worker, id string) {
+	c.runners[id] = slices.DeleteFunc(c.runners[id], func(o *Worker) bool { return o == p })
+	if len(c.runners[id]) < 2 {
+		delete(c.contested, id)
+	}
+}
+
+// wrote is told of every successful write.
+func (c *checker) wrote(p *Worker, op core.KV, _ uint64) {
+	group := c.w.cfg.Group + "."
+	kind, rest, _ := strings.Cut(strings.TrimPrefix(op.Key, group), ".")
+	switch kind {
+	case "head":
+		if op.Verb == core.Delete {
+			c.fail("I8: %s deletes the head", p.name)
+			return
+		}
+		c.headWritten(p, op)
+	case "part", "drain":
+		switch {
+		case op.Verb == core.Create && c.created[op.Key]:
+			c.fail("%s writes %s a second time", p.name, op.Key)
+		case op.Verb == core.Create:
+			c.created[op.Key] = true
+		case op.Verb == core.Update:
+			c.fail("%s changes %s", p.name, op.Key)
+		case op.Verb == core.Delete && c.named(op.Key):
+			c.fail("%s deletes %s, which the head names", p.name, op.Key)
+		}
+	case "id":
+		c.idWritten(p, op, rest)
+	case "hb", "leader", "ticket":
+	default:
+		c.fail("%s writes a key of an unknown kind: %s", p.name, op.Key)
+	}
+}
+
+// named tells whether the head names a payload or drain list.
+func (c *checker) named(key string) bool {
+	for _, s := range c.last.head.Seats {
+		if s.Part.Version != 0 && s.Part.key(c.w.cfg.Group, "part", s.Worker) == key ||
+			s.Drain.Version != 0 && s.Drain.key(c.w.cfg.Group, "drain", s.Worker) == key {
+			return true
+		}
+	}
+	return false
+}
+
+// headWritten checks a new head against the one before.
+func (c *checker) headWritten(p *Worker, op core.KV) {
+	cur, err := c.w.publish(op.Val)
+	if err != nil {
+		c.fail("I1: head written by %s: %v", p.name, err)
+		return
+	}
+	old, h := c.last.head, cur.head
+	c.last = cur
+	switch first := c.writers[h.Term]; {
+	case h.Term < old.Term || h.Term == old.Term && h.Version <= old.Version || h.Version < old.Version:
+		c.fail("I8: %s writes head %d.%d over %d.%d", p.name, h.Term, h.Version, old.Term, old.Version)
+		return
+	case first == nil:
+		c.writers[h.Term] = p
+		if h.Version != old.Version || !slices.Equal(h.Seats, old.Seats) && len(h.Seats)+len(old.Seats) > 0 {
+			c.fail("I7: %s changes the assignment while it takes term %d", p.name, h.Term)
+		}
+	case first != p:
+		c.fail("I8: head %d.%d is written by %s, but the term is that of %s", h.Term, h.Version, p.name, first.name)
+	case h.Version != old.Version+1:
+		c.fail("I2: %s writes head %d.%d after %d.%d", p.name, h.Term, h.Version, old.Term, old.Version)
+	}
+	c.tokensGrow(p, cur)
+	c.covers(p, cur)
+}
+
+// tokensGrow checks I2 for the tokens.
+func (c *checker) tokensGrow(p *Worker, cur published) {
+	for _, id := range slices.Sorted(maps.Keys(cur.grants)) {
+		g := cur.grants[id]
+		if old, ok := c.tokens[id]; ok {
+			if g.token.Less(old.token) {
+				c.fail("I2: %s grants partition %s with token %v, older than %v", p.name, id, g.token, old.token)
+			} else if g.token == old.token && g.inc != old.inc {
+				c.fail("I2: %s grants partition %s to %s with the token of %s", p.name, id, g.inc, old.inc)
+			}
+		}
+		c.tokens[id] = g
+	}
+}
+
+// covers checks I3 and I4: everything in the list is owned, or is to be.
+func (c *checker) covers(p *Worker, cur published) {
+	if cur.head.Lifecycle == "cold_start" {
+		return
+	}
+	list := c.w.lists[cur.head.List]
+	if list == nil {
+		c.fail("I4: head %d.%d of %s names a list that no source gave: %q", cur.head.Term, cur.head.Version, p.name, cur.head.List)
+		return
+	}
+	for _, id := range list.IDs {
+		_, owned := cur.grants[id]
+		_, coming := cur.next[id]
+		if !owned && !coming {
+			c.fail("I4: in head %d.%d of %s, nobody has partition %s or is to have it", cur.head.Term, cur.head.Version, p.name, id)
+		}
+		if owned && coming {
+			c.fail("I4: in head %d.%d of %s, partition %s is owned by %s and is to go to %s as well",
+				cur.head.Term, cur.head.Version, p.name, id, cur.grants[id].worker, cur.next[id])
+		}
+	}
+	if extra := len(cur.grants) + len(cur.next) - len(list.IDs); extra > 0 && c.err == nil {
+		c.fail("I4: head %d.%d of %s assigns %d partitions that are not in its list", cur.head.Term, cur.head.Version, p.name, extra)
+	}
+}
+
+// idWritten follows who holds an id.
+func (c *checker) idWritten(p *Worker, op core.KV, id string) {
+	if op.Verb == core.Delete {
+		delete(c.holders, id)
+		return
+	}
+	rec, err := parse[holderValue](op.Val)
+	if err != nil {
+		c.fail("%s writes id %s: %v", p.name, id, err)
+		return
+	}
+	nonce := nonceOf(rec.Inc)
+	old, held := c.holders[id]
+	if held && old.nonce == nonce {
+		return
+	}
+	if held {
+		if o := c.w.byNonce(old.nonce); o != nil && o.live && c.w.now >= o.disturbed {
+			c.fail("I9: %s takes id %s from %s, which lives", p.name, id, o.name)
+		}
+	}
+	c.holders[id] = hold{nonce, c.w.now}
+}
+
+func (w *World) byNonce(nonce string) *Worker {
+	for _, p := range w.workers {
+		if "nonce"+p.name[1:] == nonce {
+			return p
+		}
+	}
+	return nil
+}
+
+// ids checks I9: of two workers that trust the same id, one has not reached the
+// store since the other took it.
+func (c *checker) ids() {
+	trust := map[string]*Worker{}
+	for _, p := range c.w.workers {
+		if !p.live || p.snap.Worker == "" {
+			continue
+		}
+		o := trust[p.snap.Worker]
+		trust[p.snap.Worker] = p
+		if o != nil && c.w.now >= o.disturbed && c.w.now >= p.disturbed {
+			c.fail("I9: %s and %s both trust id %s", o.name, p.name, p.snap.Worker)
+		}
+	}
+}
+
+// measured takes in what the workers count.
+func (c *checker) measured(_ *Worker, m core.Measure) {
+	switch m.Metric {
+	case core.MetricMoves:
+		c.moves += int(m.Value)
+	case core.MetricRebalances:
+		c.plans++
+	case core.MetricForced:
+		c.forced++
+	default:
+	}
+}
+
+// answered checks that a refresh is answered in bounded time.
+func (p *Worker) answered(id uint64) {
+	w := p.world
+	if !p.live || p.refreshes[id] == 0 && len(p.refreshes) == 0 {
+		return
+	}
+	if p.paused {
+		w.after(time.Second, func() { p.answered(id) })
+		return
+	}
+	if asked, waits := p.refreshes[id]; waits {
+		w.check.fail("%s has not answered a refresh of %v", p.name, asked)
+	}
+}

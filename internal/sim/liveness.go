@@ -1,0 +1,153 @@
+package sim
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/arloliu/parti/internal/core"
+)
+
+// Converged tells what is missing until the fleet is as it should be: every
+// worker stable, every partition with one of them, nothing else in the store.
+func (w *World) Converged() error {
+	live := w.Live()
+	byID := map[string]*Worker{}
+	leaders := 0
+	for _, p := range live {
+		if p.snap.State != core.Stable {
+			return fmt.Errorf("%s (%s) is in state %s", p.name, p.snap.Worker, states[p.snap.State])
+		}
+		if o := byID[p.snap.Worker]; o != nil {
+			return fmt.Errorf("%s and %s share the id %s", o.name, p.name, p.snap.Worker)
+		}
+		byID[p.snap.Worker] = p
+		if p.snap.Leader {
+			leaders++
+		}
+	}
+	if leaders != 1 && len(live) > 0 {
+		return fmt.Errorf("there are %d leaders", leaders)
+	}
+	last := w.check.last
+	if last.head.List != w.list.Digest {
+		return fmt.Errorf("the head names list %s, the sources give %s", last.head.List, w.list.Digest)
+	}
+	if last.drains > 0 {
+		return fmt.Errorf("%d partitions are being drained", last.drains)
+	}
+	for _, s := range last.head.Seats {
+		switch p := byID[s.Worker]; {
+		case p == nil:
+			return fmt.Errorf("%s has a seat and does not live", s.Worker)
+		case nonceOf(s.Inc) != p.nonce():
+			return fmt.Errorf("the seat of %s is for incarnation %s", s.Worker, s.Inc)
+		case s.Away != 0:
+			return fmt.Errorf("%s is away", s.Worker)
+		}
+	}
+	if len(last.head.Seats) != len(live) {
+		return fmt.Errorf("%d seats for %d workers", len(last.head.Seats), len(live))
+	}
+	runs := 0
+	for _, p := range live {
+		runs += len(p.running)
+	}
+	for _, id := range slices.Sorted(maps.Keys(last.grants)) {
+		g := last.grants[id]
+		if t, ok := byID[g.worker].running[id]; !ok || t != g.token {
+			return fmt.Errorf("%s does not work on %s under token %v", g.worker, id, g.token)
+		}
+	}
+	if runs != len(w.list.IDs) || len(last.grants) != runs {
+		return fmt.Errorf("%d partitions, %d granted, %d worked on", len(w.list.IDs), len(last.grants), runs)
+	}
+	return w.leftovers(byID)
+}
+
+func (p *Worker) nonce() string { return "nonce" + p.name[1:] }
+
+// leftovers tells what is in the store beside the keys of live workers.
+func (w *World) leftovers(live map[string]*Worker) error {
+	want := map[string]bool{}
+	for name := range live {
+		_, n, _ := strings.Cut(name, w.cfg.Prefix+"-")
+		want[w.cfg.Group+".id."+n] = true
+		want[w.cfg.Group+".hb."+name] = true
+	}
+	for _, b := range []core.Bucket{core.IDs, core.Heartbeats} {
+		for _, key := range w.kv.Keys(int(b)) {
+			if !want[key] {
+				return fmt.Errorf("key %s is left over", key)
+			}
+			delete(want, key)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(want)) {
+		return fmt.Errorf("key %s is missing", key)
+	}
+	return nil
+}
+
+// bound is how long a fleet may take to converge once faults have stopped.
+func (w *World) bound() time.Duration {
+	c := w.cfg
+	return 2 * (c.HeartbeatTTL + c.EmergencyGracePeriod + c.ElectionTimeout + c.ExitThreshold + c.RecoveryGracePeriod +
+		c.ColdStartWindow + c.PlannedScaleWindow + c.MinRebalanceInterval + c.HandoffTimeout + c.OperationTimeout)
+}
+
+// Settle lets the world go on until it has converged, and checks that nothing
+// moves from then on.
+func (w *World) Settle() error {
+	limit := w.bound()
+	for end := w.now + limit; ; w.Run(500 * time.Millisecond) {
+		if err := w.Err(); err != nil {
+			return err
+		}
+		missing := w.Converged()
+		if missing == nil {
+			break
+		}
+		if w.now >= end {
+			return fmt.Errorf("I11: at %v, %v after the last fault: %w", w.now, limit, missing)
+		}
+	}
+	at := w.check.last.head
+	w.Run(2*w.cfg.MinRebalanceInterval + w.cfg.PlannedScaleWindow)
+	if err := w.Err(); err != nil {
+		return err
+	}
+	if missing := w.Converged(); missing != nil {
+		return fmt.Errorf("I11: at %v, after having converged: %w", w.now, missing)
+	}
+	if h := w.check.last.head; h.Term != at.Term || h.Version != at.Version {
+		return fmt.Errorf("I7: at %v, without a cause the head went on from %d.%d to %d.%d", w.now, at.Term, at.Version, h.Term, h.Version)
+	}
+	return nil
+}
+
+// StopAll stops every worker and checks that nothing is left.
+func (w *World) StopAll() error {
+	live := w.Live()
+	for _, p := range live {
+		p.onEnd = nil
+		w.after(w.between(0, 2*time.Second), p.Stop)
+	}
+	w.Run(2*time.Second + w.cfg.ShutdownTimeout + time.Second)
+	if err := w.Err(); err != nil {
+		return err
+	}
+	for _, p := range live {
+		if p.live || p.failed {
+			return fmt.Errorf("I13: at %v, %s has not stopped in good order", w.now, p.name)
+		}
+	}
+	for _, b := range []core.Bucket{core.IDs, core.Election} {
+		for _, key := range w.kv.Keys(int(b)) {
+			return fmt.Errorf("I13: at %v, all have stopped and key %s is left", w.now, key)
+		}
+	}
+	return nil
+}
