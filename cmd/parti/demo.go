@@ -114,6 +114,7 @@ func runDemo(ctx context.Context, opts demoOptions, out io.Writer) (err error) {
 			return err
 		}
 	}
+	d.show.say("reading %s", d.opts.input)
 	if d.in, err = readInput(ctx, d.opts.input, pieceSize); err != nil {
 		return err
 	}

@@ -11,6 +11,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// errChanged: what was counted is not what would be published.
+var errChanged = errors.New("the file changed while the demo ran: run it on files that nobody writes to")
+
 // publishTick is the time between two bursts of messages.
 const publishTick = 100 * time.Millisecond
 
@@ -73,6 +76,9 @@ func (p *publisher) file(ctx context.Context, i int) error {
 	err = eachPiece(file, p.limit, func(b []byte) error {
 		piece++
 		sum = checksum(sum, b)
+		if piece > f.pieces {
+			return errChanged
+		}
 		msg := nats.NewMsg(p.subjects[f.part])
 		msg.Data = append([]byte(nil), b...)
 		msg.Header.Set("File", strconv.QuoteToASCII(f.path))
@@ -85,7 +91,7 @@ func (p *publisher) file(ctx context.Context, i int) error {
 	case err != nil:
 		return err
 	case sum != f.sum || piece != f.pieces:
-		return fmt.Errorf("the file changed while the demo ran: run it on files that nobody writes to")
+		return errChanged
 	}
 	return nil
 }
