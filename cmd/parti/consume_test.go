@@ -215,6 +215,50 @@ func TestHandoffWaitsForTheMessageInHand(t *testing.T) {
 	})
 }
 
+func TestManyHandoffsUnderFlow(t *testing.T) {
+	inBubble(t, func(l *lane) {
+		t := l.t
+		members := []*member{l.member(), l.member()}
+		var did []string // by either of them
+		var mu sync.Mutex
+		for _, m := range members {
+			m.doing = func(_ context.Context, what string) error {
+				mu.Lock()
+				defer mu.Unlock()
+				did = append(did, what)
+				return nil
+			}
+		}
+		const flips, each = 50, 10
+		begun := time.Now()
+		for i := range flips {
+			members[i%2].own(t, l.parts[0])
+			for j := range each {
+				if _, err := l.bus.js.Publish(t.Context(), l.bus.names.workSubject(l.parts[0]), fmt.Append(nil, i*each+j)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			members[i%2].own(t)
+		}
+		members[0].own(t, l.parts[0])
+		synctest.Wait()
+		if len(did) != flips*each {
+			t.Fatalf("%d messages handled, want %d", len(did), flips*each)
+		}
+		for i, d := range did {
+			if d != fmt.Sprintf("a %d", i) {
+				t.Fatalf("message %d is %q", i, d)
+			}
+		}
+		if d := time.Since(begun); d >= testAckWait {
+			t.Errorf("a handoff waited for AckWait: %s", d)
+		}
+		if a, b := len(members[0].did), len(members[1].did); a == 0 || b == 0 {
+			t.Errorf("handled %d and %d", a, b)
+		}
+	})
+}
+
 func TestUpdateEndsWithItsContextAndCanBeRepeated(t *testing.T) {
 	inBubble(t, func(l *lane) {
 		t := l.t

@@ -14,9 +14,6 @@ type coverage struct {
 	alive  map[int]workerState // process -> what is known of it
 	// moves counts partitions that came to a worker of another id than before.
 	moves int
-	// overlaps counts partitions that were taken over before their former owner
-	// said that it had let go, and was alive.
-	overlaps int
 }
 
 type workerState struct {
@@ -46,7 +43,8 @@ func (c *coverage) is(proc int, set func(*workerState)) {
 }
 
 // change notes that a process took over and gave up partitions. What a process
-// that is gone had still to say is ignored.
+// that is gone had still to say is ignored. The reports of two processes may
+// come in any order: who takes over may be heard before who gave up.
 func (c *coverage) change(proc int, id string, added, removed []string) {
 	if _, ok := c.alive[proc]; !ok {
 		return
@@ -57,9 +55,6 @@ func (c *coverage) change(proc int, id string, added, removed []string) {
 		}
 	}
 	for _, p := range added {
-		if owner, ok := c.owners[p]; ok && owner != proc {
-			c.overlaps++
-		}
 		if last, ok := c.lastID[p]; ok && last != id {
 			c.moves++
 		}
