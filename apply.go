@@ -37,14 +37,16 @@ type applier struct {
 	mu      sync.Mutex
 	waiting *application  // the newest, not begun
 	active  bool          // a goroutine runs
+	over    bool          // the run is over, and the goroutine does not know yet
 	newer   chan struct{} // holds a token when something may wait
 
 	detach     sync.Once
 	hookLeaves chan struct{} // closed: do not wait for hooks any more
 
 	// Used by the goroutine that runs only.
-	told    *holding // what the hook knows
-	updated *application
+	told    *holding     // what the hook knows
+	worker  string       // whom the updater was called for, "" before its first call
+	updated *application // what the updater has done, nil when nobody knows
 }
 
 type application struct {
@@ -85,9 +87,26 @@ func (a *applier) apply(w application) {
 // their turn behind it.
 func (a *applier) dontWaitForHook() { a.detach.Do(func() { close(a.hookLeaves) }) }
 
+// letGo is called when the run is over, after its context has ended: it sees to
+// it that nothing goes on in the name of a worker that is no more. After an
+// orderly end there is nothing left to do.
+func (a *applier) letGo() {
+	a.mu.Lock()
+	a.over = true
+	begin := !a.active
+	a.active = true
+	a.mu.Unlock()
+	if begin {
+		a.users.start("UpdateWorkerConsumer", a.run)
+	}
+}
+
 func (a *applier) run() {
 	for {
-		w := a.next()
+		w, over := a.next()
+		if over {
+			a.end()
+		}
 		if w == nil {
 			return
 		}
@@ -98,16 +117,35 @@ func (a *applier) run() {
 	}
 }
 
-func (a *applier) next() *application {
+// next returns what to apply. The last word is over, once; until it is said, a
+// run that is ending may still leave the goroutine without work.
+func (a *applier) next() (w *application, over bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	w := a.waiting
-	if a.ctx.Err() != nil {
-		w = nil
+	if a.ctx.Err() == nil {
+		w = a.waiting
 	}
 	a.waiting = nil
 	a.active = w != nil
-	return w
+	if w == nil && a.over {
+		a.over, over = false, true
+	}
+	return w, over
+}
+
+// end tells updater and hook that nothing is owned any more, if they do not know.
+func (a *applier) end() {
+	nothing := &application{worker: a.worker, held: &holding{}}
+	if a.worker != "" && (a.updated == nil || len(a.updated.held.owned) > 0) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), abortGrace)
+		defer cancel()
+		if err := a.callUpdater(ctx, nothing); err != nil {
+			a.failed(fmt.Errorf("update consumer of %s at the end: %w", a.worker, err))
+		}
+	}
+	if _, removed := nothing.held.diff(a.told); len(removed) > 0 {
+		a.hooks.assignmentChanged(nil, removed)
+	}
 }
 
 // update calls the updater until it succeeds; false means that a newer
@@ -117,9 +155,11 @@ func (a *applier) update(w *application) bool {
 		slices.EqualFunc(a.updated.held.owned, w.held.owned, sameWork) {
 		return true
 	}
-	a.updated = nil // after a failure nobody knows what is consumed
+	a.worker, a.updated = w.worker, nil // until it succeeds, nobody knows what is consumed
 	for wait := updaterRetryMin; ; wait = min(2*wait, updaterRetryMax) {
-		err := a.callUpdater(w)
+		ctx, cancel := context.WithTimeout(a.ctx, a.timeout)
+		err := a.callUpdater(ctx, w)
+		cancel()
 		if err == nil {
 			a.updated = w
 			return true
@@ -136,9 +176,7 @@ func (a *applier) update(w *application) bool {
 
 func sameWork(x, y core.Owned) bool { return x.ID == y.ID && x.Weight == y.Weight }
 
-func (a *applier) callUpdater(w *application) error {
-	ctx, cancel := context.WithTimeout(a.ctx, a.timeout)
-	defer cancel()
+func (a *applier) callUpdater(ctx context.Context, w *application) error {
 	ps := slices.Clone(w.held.partitions)
 	return protect("UpdateWorkerConsumer", func() error {
 		return a.updater.UpdateWorkerConsumer(ctx, w.worker, ps)

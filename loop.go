@@ -45,6 +45,7 @@ type run struct {
 	source   userCall
 	strategy userCall
 	agent    agentQueue
+	rebound  rebound
 	lists    listCache
 	planner  *planner
 	refresh  refreshes
@@ -73,6 +74,9 @@ type run struct {
 // back its claims.
 const abortGrace = time.Second
 
+// usersGrace is how long users' code may take to return when its time is up.
+const usersGrace = 100 * time.Millisecond
+
 func newRun(parent context.Context, m *Manager) *run {
 	r := &run{
 		m: m, box: newMailbox(), clock: newClock(m.clocks()),
@@ -97,13 +101,15 @@ func newRun(parent context.Context, m *Manager) *run {
 	return r
 }
 
-// begin starts the loop on an open store. The core gets what is left of
+// begin starts the loop on the open store. The core gets what is left of
 // StartupTimeout.
-func (r *run) begin(store kvStore, startup time.Duration) {
-	r.store = store
-	r.ops = opQueue{ctx: r.ctx, own: &r.own, store: store, causes: &r.causes, post: r.box.post}
-	r.watches = watches{ctx: r.ctx, own: &r.own, closing: &r.closing, store: store, post: r.box.post, timeout: r.m.cfg.OperationTimeout}
-	r.core = r.m.newCore(r.m.coreConfig(store, startup))
+func (r *run) begin(startup time.Duration) {
+	r.ops = opQueue{ctx: r.ctx, own: &r.own, store: r.store, causes: &r.causes, post: r.box.post, gone: r.rebind}
+	r.watches = watches{
+		ctx: r.ctx, own: &r.own, closing: &r.closing, store: r.store, post: r.box.post, gone: r.rebind,
+		timeout: r.m.cfg.OperationTimeout,
+	}
+	r.core = r.m.newCore(r.m.coreConfig(r.store, startup))
 	go r.loop(core.Start{Nonce: rand.Text(), Seed: seed(), Wall: uint64(max(0, time.Now().UnixMilli()))})
 }
 
@@ -181,6 +187,7 @@ func (r *run) finish() {
 	r.closing.wait(grace, "")
 	t.Stop()
 	r.cancel()
+	r.applier.letGo()
 	r.own.wait(nil, "")
 	r.closing.wait(nil, "")
 	if r.store != nil {
@@ -190,13 +197,18 @@ func (r *run) finish() {
 	r.m.ended(r)
 }
 
-// hurry ends a run that has used up its time: without draining when the core
-// can do that within abortGrace, else by force.
+// hurry ends a run that has used up its time: without waiting for work to end
+// when the core can do that within abortGrace, else by force. Hooks see their
+// context end.
 func (r *run) hurry(why error) {
 	r.hurryOnce.Do(func() {
 		r.hurryWhy = why
 		close(r.hurried)
+		r.hookCtx.renew()
 		r.box.post(core.Abort{})
+		// The first word lets work end that was granted; the second one does
+		// not wait for it.
+		time.AfterFunc(abortGrace/2, func() { r.box.post(core.Abort{}) })
 		time.AfterFunc(abortGrace, func() { close(r.killed) })
 	})
 }

@@ -313,16 +313,19 @@ func (r *run) prepare() error {
 		return err
 	}
 	store, err := r.m.open(ctx)
+	if err == nil {
+		r.store = store // for finish, whatever comes
+	}
 	if ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
 		err = errors.Join(err, ctxErr(ctx))
 	}
 	if err != nil {
-		return fmt.Errorf("open the buckets: %w", err)
+		return err
 	}
 	for _, text := range append(append(r.m.cfg.warnings(), r.m.conn.warnings()...), store.Warnings()...) {
 		r.log.Warn(text)
 	}
-	r.begin(store, timeout-(r.clock.now()-began))
+	r.begin(timeout - (r.clock.now() - began))
 	return nil
 }
 
@@ -385,8 +388,15 @@ func (r *run) stopped(ctx context.Context, hook string) error {
 	if left := r.awaitOver(); left != "" {
 		return fmt.Errorf("%w (still running: %s)", r.hurryWhy, left)
 	}
-	left := strings.Join(r.users.wait(ctx.Done(), hook), ", ")
 	err := r.why()
+	limit := ctx.Done()
+	if err != nil {
+		// The time may be up already; hooks that obey need a moment.
+		moment, cancel := context.WithTimeout(context.WithoutCancel(ctx), usersGrace)
+		defer cancel()
+		limit = moment.Done()
+	}
+	left := strings.Join(r.users.wait(limit, hook), ", ")
 	switch {
 	case left == "":
 		return err

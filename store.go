@@ -25,6 +25,8 @@ type kvStore interface {
 	Watch(ctx context.Context, bucket int, filter, name string, fn func(natskv.Event)) (stop func(), err error)
 	Warnings() []string
 	Created(bucket int) string
+	// Rebind creates buckets that were lost.
+	Rebind(ctx context.Context) error
 	Close()
 }
 
@@ -83,6 +85,7 @@ type opQueue struct {
 	store  kvStore
 	causes *causes
 	post   func(core.Event)
+	gone   func() // told that a bucket is gone
 
 	mu      sync.Mutex
 	waiting []queuedOp
@@ -159,6 +162,9 @@ func (q *opQueue) perform(op queuedOp) core.Done {
 		if d.Err != core.Conflict && d.Err != core.NotFound {
 			d.Text = q.causes.note(core.FaultKV, err)
 		}
+		if errors.Is(err, natskv.ErrBucketGone) {
+			q.gone()
+		}
 	}
 	return d
 }
@@ -181,6 +187,41 @@ func errKind(err error) core.ErrKind {
 	return core.Ambiguous
 }
 
+// rebound keeps rebinding to one attempt at a time, and not too many.
+type rebound struct {
+	mu   sync.Mutex
+	busy bool
+}
+
+// rebindEvery is the least time between two attempts to create lost buckets.
+const rebindEvery = time.Second
+
+// rebind creates buckets that are gone, beside the loop. The core learns of it
+// by finding its keys absent.
+func (r *run) rebind() {
+	r.rebound.mu.Lock()
+	defer r.rebound.mu.Unlock()
+	if r.rebound.busy {
+		return
+	}
+	r.rebound.busy = true
+	r.own.start("creating lost buckets", func() {
+		ctx, cancel := context.WithTimeout(r.ctx, r.m.cfg.OperationTimeout)
+		defer cancel()
+		r.log.Warn("a bucket is gone, creating it again")
+		if err := r.store.Rebind(ctx); err != nil && r.ctx.Err() == nil {
+			r.report(openError(err))
+		}
+		select {
+		case <-time.After(rebindEvery):
+		case <-r.ctx.Done():
+		}
+		r.rebound.mu.Lock()
+		defer r.rebound.mu.Unlock()
+		r.rebound.busy = false
+	})
+}
+
 // watches are the watches that the core has asked for.
 type watches struct {
 	ctx     context.Context // of the run
@@ -188,6 +229,7 @@ type watches struct {
 	closing *tasks // for what ends watches
 	store   kvStore
 	post    func(core.Event)
+	gone    func()        // told that a bucket is gone
 	timeout time.Duration // of making one
 
 	mu    sync.Mutex
@@ -214,6 +256,9 @@ func (ws *watches) add(w core.Watch) {
 		}
 		end()
 		ws.post(core.WatchLost{Watch: w.ID})
+		if errors.Is(err, natskv.ErrBucketGone) {
+			ws.gone()
+		}
 	})
 }
 

@@ -22,10 +22,10 @@ const (
 // It is a [parti.Rebalancer]; Assign alone, which does not know previous owners,
 // is even too and moves somewhat more.
 type ConsistentHash struct {
-	nodes int
-	seed  uint64
-	band  float64
-	keys  keyHasher
+	nodes  int
+	seed   uint64
+	band   float64
+	lister lister
 }
 
 var (
@@ -43,7 +43,7 @@ func NewConsistentHash(opts ...ConsistentHashOption) *ConsistentHash {
 	for _, opt := range opts {
 		opt(s)
 	}
-	s.keys.seed = s.seed
+	s.lister.seed = s.seed
 	return s
 }
 
@@ -80,18 +80,18 @@ func (s *ConsistentHash) Rebalance(in parti.RebalanceInput) (map[string][]parti.
 	if err := s.check(); err != nil {
 		return nil, fmt.Errorf("consistent hash: %w", err)
 	}
-	p, err := newProblem(in, &s.keys)
+	p, err := newProblem(in, &s.lister)
 	if err != nil {
 		return nil, fmt.Errorf("consistent hash: %w", err)
 	}
 	if len(p.parts) == 0 {
-		return p.result(nil, nil), nil
+		return p.result(nil), nil
 	}
-	homes := newRing(p.workers, p.capacities, s.nodes, s.seed).homes(p.keys)
+	homes := newRing(p.workers, p.capacities, s.nodes, s.seed).homes(p.listing)
 	if s.band == 0 {
-		return p.result(homes, p.keys.order), nil
+		return p.result(homes), nil
 	}
-	return p.result(balance(p, homes, s.band), p.keys.order), nil
+	return p.result(balance(p, homes, s.band)), nil
 }
 
 func (s *ConsistentHash) check() error {

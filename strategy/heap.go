@@ -1,48 +1,53 @@
 package strategy
 
-// roomHeap is a binary heap of workers by a key, the greatest on top, those with
+import "slices"
+
+// topHeap is a binary heap of workers by a key, the greatest on top, those with
 // equal keys by index. Keys of any worker may change.
-type roomHeap struct {
+type topHeap struct {
 	key []int64
 	at  []int32 // heap position → worker
 	pos []int32 // worker → heap position
 }
 
-func newRoomHeap(key []int64) *roomHeap {
-	h := &roomHeap{key: key, at: make([]int32, len(key)), pos: make([]int32, len(key))}
+// init makes a heap of the keys, which it then owns.
+func (h *topHeap) init(key []int64) {
+	h.key = key
+	h.at = slices.Grow(h.at[:0], len(key))[:len(key)]
+	h.pos = slices.Grow(h.pos[:0], len(key))[:len(key)]
 	for w := range h.at {
 		h.at[w], h.pos[w] = int32(w), int32(w)
 	}
 	for i := len(h.at)/2 - 1; i >= 0; i-- {
 		h.down(i)
 	}
-	return h
 }
 
 // top returns the worker with the greatest key.
-func (h *roomHeap) top() int32 { return h.at[0] }
+func (h *topHeap) top() int32 { return h.at[0] }
 
-// add changes the key of worker w.
-func (h *roomHeap) add(w int32, delta int64) {
-	h.key[w] += delta
-	if delta > 0 {
+// set changes the key of worker w.
+func (h *topHeap) set(w int32, key int64) {
+	old := h.key[w]
+	h.key[w] = key
+	if key > old {
 		h.up(int(h.pos[w]))
 	} else {
 		h.down(int(h.pos[w]))
 	}
 }
 
-func (h *roomHeap) before(i, j int) bool {
+func (h *topHeap) before(i, j int) bool {
 	a, b := h.at[i], h.at[j]
 	return h.key[a] > h.key[b] || h.key[a] == h.key[b] && a < b
 }
 
-func (h *roomHeap) swap(i, j int) {
+func (h *topHeap) swap(i, j int) {
 	h.at[i], h.at[j] = h.at[j], h.at[i]
 	h.pos[h.at[i]], h.pos[h.at[j]] = int32(i), int32(j)
 }
 
-func (h *roomHeap) up(i int) {
+func (h *topHeap) up(i int) {
 	for i > 0 {
 		parent := (i - 1) / 2
 		if !h.before(i, parent) {
@@ -53,7 +58,7 @@ func (h *roomHeap) up(i int) {
 	}
 }
 
-func (h *roomHeap) down(i int) {
+func (h *topHeap) down(i int) {
 	for {
 		child := 2*i + 1
 		if child >= len(h.at) {

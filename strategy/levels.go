@@ -45,26 +45,37 @@ func newLevels(p *problem, owners, homes []int32, width float64) *levels {
 	return l
 }
 
+// isPinned reports whether partition i is a giant.
+func (l *levels) isPinned(i int32) bool {
+	if l.pinned == nil {
+		return false
+	}
+	_, ok := l.pinned[i]
+	return ok
+}
+
 // setEven sets the levels for partitions of one weight, which fill workers in
-// whole numbers: the quotas, and beyond them what lies within the band.
+// whole numbers: the quotas. The share rounded up or down is always good, since
+// nobody can be nearer to it.
 func (l *levels) setEven(p *problem, owners []int32, width float64) {
+	n := len(p.order)
 	held := make([]int, len(p.workers))
 	for _, o := range owners {
 		if o != plan.None {
 			held[o]++
 		}
 	}
-	all := len(p.workers)
-	free := make([]bool, all)
-	for w := range free {
-		free[w] = true
-	}
-	shares := p.shares(free)
-	for w, quota := range quotas(len(p.parts), all, p.capacities, held) {
-		low, high := band(p.portion(int64(len(p.parts)), w, shares), width, int64(len(p.parts)))
+	for w, quota := range quotas(n, len(p.workers), p.capacities, held) {
+		floor, ceil := int64(n/len(p.workers)), int64((n+len(p.workers)-1)/len(p.workers))
+		share := float64(n) / float64(len(p.workers))
+		if p.capacities != nil {
+			share = p.portion(int64(n), w, p.allShares())
+			floor, ceil = int64(math.Floor(share)), int64(math.Ceil(share))
+		}
+		low, high := band(share, width, int64(n))
 		l.level[w] = int64(quota) * p.heaviest
-		l.low[w] = min(int64(quota), low) * p.heaviest
-		l.high[w] = max(int64(quota), high) * p.heaviest
+		l.low[w] = min(floor, low) * p.heaviest
+		l.high[w] = max(ceil, high) * p.heaviest
 	}
 }
 
@@ -77,6 +88,14 @@ func band(share, width float64, limit int64) (low, high int64) {
 		high = int64(f)
 	}
 	return min(low, limit), high
+}
+
+func (p *problem) allShares() float64 {
+	sum := 0.0
+	for w := range p.workers {
+		sum += p.capacity(w)
+	}
+	return sum
 }
 
 // shares adds up the capacities of the free workers.
@@ -178,13 +197,13 @@ func (p *problem) giantWorker(i int32, owners, homes []int32, free []bool) int32
 	return best
 }
 
-// sortHeaviestFirst sorts partitions by weight, those of equal weight by hash and
-// keys.
+// sortHeaviestFirst sorts partitions by weight, those of equal weight by
+// position.
 func (p *problem) sortHeaviestFirst(list []int32) {
 	slices.SortFunc(list, func(a, b int32) int {
 		if c := cmp.Compare(p.weights[b], p.weights[a]); c != 0 {
 			return c
 		}
-		return p.keys.compare(p.parts, a, b)
+		return cmp.Compare(a, b)
 	})
 }

@@ -10,35 +10,29 @@ import (
 	"github.com/arloliu/parti/internal/plan"
 )
 
-// problem is the checked input of one call, on indexes.
+// problem is the checked input of one call. It counts workers by their rank and
+// partitions by their position in the listing.
 type problem struct {
-	workers    []string  // who may own, in ascending order
-	capacities []float64 // of workers, above zero; nil when all are equal
-	cordoned   []string  // capacity 0
-	parts      []parti.Partition
-	keys       *keySet
-	weights    []int64 // effective, above zero
-	total      int64
-	heaviest   int64
-	even       bool    // all weights are equal
-	prev       []int32 // owners before as indexes into workers; nil when there were none
+	*listing
+	parts      []parti.Partition // the caller's list
+	workers    []string          // who may own, in ascending order
+	capacities []float64         // of workers, above zero; nil when all are equal
+	cordoned   []string          // those with capacity 0
+	prev       []int32           // owners before, None for none alive; nil when there are none
 }
 
 // newProblem checks the input and puts it in order. Its errors name the first
 // offender.
-func newProblem(in parti.RebalanceInput, hash *keyHasher) (*problem, error) {
+func newProblem(in parti.RebalanceInput, lister *lister) (*problem, error) {
 	p := &problem{parts: in.Partitions}
 	if err := p.setWorkers(in.Workers); err != nil {
 		return nil, err
 	}
-	if err := p.setWeights(); err != nil {
-		return nil, err
-	}
-	keys, err := hash.keySet(in.Partitions)
+	list, err := lister.list(in.Partitions)
 	if err != nil {
 		return nil, err
 	}
-	p.keys = keys
+	p.listing = list
 	if err := p.setPrev(in.PrevWorkers, in.PrevOwner); err != nil {
 		return nil, err
 	}
@@ -96,25 +90,6 @@ func (p *problem) setWorkers(workers []parti.WorkerInfo) error {
 	return nil
 }
 
-func (p *problem) setWeights() error {
-	p.weights = make([]int64, len(p.parts))
-	p.even = true
-	for i := range p.parts {
-		w := p.parts[i].Weight
-		if w <= 0 {
-			w = parti.DefaultWeight
-		}
-		if w > math.MaxInt64-p.total {
-			return fmt.Errorf("partition %q: weight %d: the weights add up to more than an int64 holds", p.parts[i], w)
-		}
-		p.total += w
-		p.weights[i] = w
-		p.heaviest = max(p.heaviest, w)
-		p.even = p.even && w == p.weights[0]
-	}
-	return nil
-}
-
 func (p *problem) setPrev(workers []string, owners []int32) error {
 	if owners == nil {
 		return nil
@@ -129,39 +104,67 @@ func (p *problem) setPrev(workers []string, owners []int32) error {
 		}
 		seen[id] = struct{}{}
 	}
-	for i, o := range owners {
-		if o != plan.None && (o < 0 || int(o) >= len(workers)) {
-			return fmt.Errorf("partition %q: previous owner %d of %d", p.parts[i], o, len(workers))
+	rank := make([]int32, len(workers))
+	for i, id := range workers {
+		rank[i] = plan.None
+		if w, ok := slices.BinarySearch(p.workers, id); ok {
+			rank[i] = int32(w)
 		}
 	}
-	prev := plan.Translate(owners, workers, p.workers)
-	if slices.ContainsFunc(prev, func(o int32) bool { return o != plan.None }) {
-		p.prev = prev
+	alive := false
+	for i, o := range owners {
+		if o == plan.None {
+			continue
+		}
+		if o < 0 || int(o) >= len(workers) {
+			return fmt.Errorf("partition %q: previous owner %d of %d", p.parts[i], o, len(workers))
+		}
+		alive = alive || rank[o] != plan.None
 	}
+	if !alive {
+		return nil
+	}
+	p.prev = make([]int32, len(owners))
+	inParallel(len(owners), func(from, to int) {
+		for n := from; n < to; n++ {
+			if o := owners[p.order[n].number()]; o == plan.None {
+				p.prev[n] = plan.None
+			} else {
+				p.prev[n] = rank[o]
+			}
+		}
+	})
 	return nil
 }
 
 // result turns owners into what a strategy returns: the partitions of each
-// worker in the given order, all cut from one array.
-func (p *problem) result(owners, order []int32) map[string][]parti.Partition {
-	end := make([]int, len(p.workers))
+// worker by position, all cut from one array. It first sorts numbers and then
+// copies partitions, because the latter lie all over the caller's list and are
+// read twice as fast in a loop that does nothing else.
+func (p *problem) result(owners []int32) map[string][]parti.Partition {
+	next := make([]int, len(p.workers)+1)
 	for _, o := range owners {
-		end[o]++
+		next[o+1]++
 	}
+	all := make([]parti.Partition, len(p.parts))
 	out := make(map[string][]parti.Partition, len(p.workers)+len(p.cordoned))
 	for _, id := range p.cordoned {
 		out[id] = []parti.Partition{}
 	}
-	all := make([]parti.Partition, len(p.parts))
-	from := 0
-	for w, n := range end {
-		out[p.workers[w]] = all[from : from+n : from+n]
-		end[w], from = from, from+n
+	for w, id := range p.workers {
+		from, to := next[w], next[w]+next[w+1]
+		out[id] = all[from:to:to]
+		next[w+1] = to
 	}
-	for _, i := range order {
-		o := owners[i]
-		all[end[o]] = p.parts[i]
-		end[o]++
+	from := make([]int32, len(p.parts))
+	for n, o := range owners {
+		from[next[o]] = p.order[n].number()
+		next[o]++
 	}
+	inParallel(len(all), func(lo, hi int) {
+		for n, i := range from[lo:hi] {
+			all[lo+n] = p.parts[i]
+		}
+	})
 	return out
 }

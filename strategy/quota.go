@@ -34,8 +34,14 @@ func quotas(n, workers int, capacities []float64, held []int) []int {
 		order[w] = w
 	}
 	slices.SortFunc(order, func(a, b int) int {
-		over := func(w int) int { return min(1, max(0, held[w]-quota[w])) }
-		if c := cmp.Compare(over(b), over(a)); c != 0 {
+		// Who has no remainder is due no more, whatever it holds.
+		saves := func(w int) int {
+			if held[w] > quota[w] && (capacities == nil || rest[w] > 1e-9) {
+				return 1
+			}
+			return 0
+		}
+		if c := cmp.Compare(saves(b), saves(a)); c != 0 {
 			return c
 		}
 		if c := cmp.Compare(rest[b], rest[a]); c != 0 {
@@ -53,10 +59,10 @@ func quotas(n, workers int, capacities []float64, held []int) []int {
 	return quota
 }
 
-// deal gives every worker its quota of partitions, taken in the given order.
+// deal gives every worker its quota of partitions, taken in order of position.
 // Those in the hands of a worker with room stay; the others are dealt to the
 // workers with room in turn.
-func deal(p *problem, order []int32) []int32 {
+func deal(p *problem) []int32 {
 	owners := make([]int32, len(p.parts))
 	held := make([]int, len(p.workers))
 	for i := range owners {
@@ -69,8 +75,7 @@ func deal(p *problem, order []int32) []int32 {
 		}
 	}
 	room := quotas(len(p.parts), len(p.workers), p.capacities, held)
-	for _, i := range order {
-		o := owners[i]
+	for i, o := range owners {
 		switch {
 		case o == plan.None:
 		case room[o] > 0:
@@ -80,8 +85,8 @@ func deal(p *problem, order []int32) []int32 {
 		}
 	}
 	turn := newTurns(room)
-	for _, i := range order {
-		if owners[i] == plan.None {
+	for i, o := range owners {
+		if o == plan.None {
 			owners[i] = turn.next()
 		}
 	}

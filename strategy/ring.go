@@ -1,30 +1,21 @@
 package strategy
 
 import (
-	"cmp"
 	"math"
-	"slices"
 
 	"github.com/cespare/xxhash/v2"
 )
 
 // ring is a consistent hash ring (Karger et al. 1997): every worker has points
-// on a circle of 64-bit hashes, and a key belongs to the worker whose point is
-// the first at or after the key's hash. A worker that comes takes over only the
-// stretches before its points, one that goes leaves only its own.
-type ring struct {
-	points []point // in ascending order
-}
-
-type point struct {
-	hash   uint64
-	worker int32
-}
+// on a circle of hashes, and a partition belongs to the worker whose point is the
+// first at or after its hash. A worker that comes takes over only the stretches
+// before its points, one that goes leaves only its own.
+type ring []hashed // points in ascending order, their numbers the workers
 
 // newRing puts nodes points per worker on the ring; with capacities, nodes is
 // the mean, and a worker has as many as its share of them, at least one.
-func newRing(workers []string, capacities []float64, nodes int, seed uint64) *ring {
-	r := &ring{points: make([]point, 0, len(workers)*nodes)}
+func newRing(workers []string, capacities []float64, nodes int, seed uint64) ring {
+	points := make([]hashed, 0, len(workers)*nodes)
 	sum := 0.0
 	for _, c := range capacities {
 		sum += c
@@ -36,27 +27,26 @@ func newRing(workers []string, capacities []float64, nodes int, seed uint64) *ri
 		}
 		h := mix(seed ^ xxhash.Sum64String(id))
 		for v := range n {
-			r.points = append(r.points, point{hash: mix(h + uint64(v)), worker: int32(w)})
+			points = append(points, newHashed(uint32(mix(h+uint64(v))>>32), w))
 		}
 	}
-	slices.SortFunc(r.points, func(a, b point) int {
-		if c := cmp.Compare(a.hash, b.hash); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.worker, b.worker)
-	})
-	return r
+	return sortHashed(points)
 }
 
-// homes returns the worker to which each key belongs.
-func (r *ring) homes(k *keySet) []int32 {
-	homes := make([]int32, len(k.hash))
+// homes returns, by position, the worker to which each partition belongs. Both
+// the ring and the listing are in order of hash, so one walk round it suffices.
+func (r ring) homes(l *listing) []int32 {
+	homes := make([]int32, len(l.order))
 	at := 0
-	for _, i := range k.order {
-		for at < len(r.points) && r.points[at].hash < k.hash[i] {
+	for n, h := range l.order {
+		for at < len(r) && r[at].hash() < h.hash() {
 			at++
 		}
-		homes[i] = r.points[at%len(r.points)].worker
+		if at < len(r) {
+			homes[n] = r[at].number()
+		} else {
+			homes[n] = r[0].number()
+		}
 	}
 	return homes
 }

@@ -2,7 +2,6 @@ package strategy
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/arloliu/parti"
 )
@@ -13,7 +12,7 @@ import (
 // need, because it is a [parti.Rebalancer]; Assign alone, which does not know
 // previous owners, deals everything anew.
 type RoundRobin struct {
-	keys keyHasher
+	lister lister
 }
 
 var (
@@ -22,7 +21,7 @@ var (
 )
 
 // NewRoundRobin returns a round-robin strategy.
-func NewRoundRobin() *RoundRobin { return &RoundRobin{} }
+func NewRoundRobin() *RoundRobin { return &RoundRobin{lister: lister{byKeys: true}} }
 
 // Assign deals partitions to workers as if there had been no assignment before.
 func (s *RoundRobin) Assign(workers []string, partitions []parti.Partition) (map[string][]parti.Partition, error) {
@@ -32,14 +31,12 @@ func (s *RoundRobin) Assign(workers []string, partitions []parti.Partition) (map
 // Rebalance leaves partitions with their previous owners as far as numbers stay
 // even, and deals the others.
 func (s *RoundRobin) Rebalance(in parti.RebalanceInput) (map[string][]parti.Partition, error) {
-	p, err := newProblem(in, &s.keys)
+	p, err := newProblem(in, &s.lister)
 	if err != nil {
 		return nil, fmt.Errorf("round robin: %w", err)
 	}
 	if len(p.parts) == 0 {
-		return p.result(nil, nil), nil
+		return p.result(nil), nil
 	}
-	order := slices.Clone(p.keys.order)
-	slices.SortFunc(order, func(a, b int32) int { return slices.Compare(p.parts[a].Keys, p.parts[b].Keys) })
-	return p.result(deal(p, order), order), nil
+	return p.result(deal(p)), nil
 }

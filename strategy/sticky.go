@@ -10,8 +10,8 @@ import (
 
 // StickyStrategy makes another strategy move little; see [Sticky].
 type StickyStrategy struct {
-	inner parti.AssignmentStrategy
-	keys  keyHasher
+	inner  parti.AssignmentStrategy
+	lister lister
 }
 
 var (
@@ -39,12 +39,12 @@ func (s *StickyStrategy) Assign(workers []string, partitions []parti.Partition) 
 // Rebalance divides partitions among workers and leaves with its previous owner
 // whatever need not move.
 func (s *StickyStrategy) Rebalance(in parti.RebalanceInput) (map[string][]parti.Partition, error) {
-	p, err := newProblem(in, &s.keys)
+	p, err := newProblem(in, &s.lister)
 	if err != nil {
 		return nil, fmt.Errorf("sticky: %w", err)
 	}
 	if len(p.parts) == 0 {
-		return p.result(nil, nil), nil
+		return p.result(nil), nil
 	}
 	if s.inner == nil {
 		return nil, fmt.Errorf("sticky: no strategy to wrap")
@@ -53,20 +53,22 @@ func (s *StickyStrategy) Rebalance(in parti.RebalanceInput) (map[string][]parti.
 	if err != nil {
 		return nil, fmt.Errorf("sticky: %w", err)
 	}
-	return p.result(balance(p, homes, defaultLoadBand), p.keys.order), nil
+	return p.result(balance(p, homes, defaultLoadBand)), nil
 }
 
 // homes asks the inner strategy and checks its answer.
 func (s *StickyStrategy) homes(p *problem) ([]int32, error) {
 	list := make([]parti.Partition, len(p.parts))
-	for n, i := range p.keys.order {
-		list[n] = p.parts[i]
+	hashes := make([]uint64, len(p.parts))
+	for n, h := range p.order {
+		list[n] = p.parts[h.number()]
+		hashes[n] = uint64(h.hash()) << 32
 	}
-	assigned, err := s.inner.Assign(slices.Clone(p.workers), list)
+	assigned, err := s.inner.Assign(slices.Clone(p.workers), slices.Clone(list))
 	if err != nil {
 		return nil, err
 	}
-	index, _ := plan.NewIndex(p.keys.hash, func(int32, int32) bool { return false })
+	index, _ := plan.NewIndex(hashes, func(int32, int32) bool { return false })
 	homes := make([]int32, len(p.parts))
 	for i := range homes {
 		homes[i] = plan.None
@@ -79,7 +81,7 @@ func (s *StickyStrategy) homes(p *problem) ([]int32, error) {
 			known++
 		}
 		for _, part := range mine {
-			i := index.Find(hashKeys(s.keys.seed, part.Keys), func(i int32) bool { return slices.Equal(p.parts[i].Keys, part.Keys) })
+			i := index.Find(uint64(hashKeys(s.lister.seed, part.Keys))<<32, func(i int32) bool { return slices.Equal(list[i].Keys, part.Keys) })
 			if i == plan.None {
 				return nil, fmt.Errorf("the inner strategy invented partition %q", part)
 			}
@@ -94,7 +96,7 @@ func (s *StickyStrategy) homes(p *problem) ([]int32, error) {
 		return nil, unknownWorker(p, assigned)
 	}
 	if left > 0 {
-		return nil, fmt.Errorf("the inner strategy lost partition %q", p.parts[slices.Index(homes, plan.None)])
+		return nil, fmt.Errorf("the inner strategy lost partition %q", list[slices.Index(homes, plan.None)])
 	}
 	return homes, nil
 }

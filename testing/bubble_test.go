@@ -15,7 +15,7 @@ import (
 
 // Sixteen workers on a connection each, a heartbeat every 2 s, 10 minutes.
 func TestBubbleHeartbeatsForMinutes(t *testing.T) {
-	real := time.Now()
+	begin := time.Now()
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
 		start := time.Now()
 		watch, err := bucket(t, srv.Connect(t), jetstream.FileStorage).WatchAll(t.Context())
@@ -54,7 +54,7 @@ func TestBubbleHeartbeatsForMinutes(t *testing.T) {
 			t.Errorf("virtual time went by %v", d)
 		}
 	})
-	t.Logf("10 virtual minutes of 16 workers took %v", time.Since(real))
+	t.Logf("10 virtual minutes of 16 workers took %v", time.Since(begin))
 }
 
 func TestBubbleOutageKeepsFiles(t *testing.T) {
@@ -148,4 +148,21 @@ func TestBubbleWaits(t *testing.T) {
 			t.Error("synctest.Wait returned before the message came")
 		}
 	})
+}
+
+// Parallel tests may use bubbles: they take turns.
+func TestBubblesInParallel(t *testing.T) {
+	for _, name := range []string{"a", "b", "c", "d"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+				nc := srv.Connect(t)
+				for range 2000 {
+					if err := nc.FlushTimeout(time.Second); err != nil {
+						t.Fatal(err)
+					}
+				}
+			})
+		})
+	}
 }

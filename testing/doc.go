@@ -40,10 +40,11 @@
 //     may run in parallel with it: nats.go pools timers for the whole process,
 //     and the runtime ends the process when a timer crosses a bubble's border.
 //     Bubble empties the pool at both ends; tests that are not parallel are safe.
-//   - Streams in files expire messages by a clock of the server that is not
-//     virtual: do not count on MaxAge, bucket TTLs or per-message TTLs in a
-//     bubble. Streams in memory expire as they should. The manager of parti
-//     relies on neither.
+//   - Streams and buckets in files with a MaxAge or TTL expire everything, young
+//     or old, at the first check of ages: the server compares with a clock that
+//     is not virtual. In memory they expire nothing early, but up to one more
+//     MaxAge late. TTLs of single messages, AckWait, inactivity and pings are
+//     right with both. The manager of parti needs no bucket TTL.
 //   - Real processing costs real time while the clock stands still: CPU-bound
 //     work and disk writes take no virtual time at all.
 //   - The order of goroutines is as free as ever. Nothing here makes a run

@@ -23,6 +23,7 @@ type Link struct {
 	url      func() string
 	connOpts []nats.Option
 	dial     func(network, address string) (net.Conn, error)
+	virtual  bool // the server has no socket: in a bubble
 
 	mu      sync.Mutex
 	mode    linkMode
@@ -47,7 +48,9 @@ func (s *Server) NewLink(t testing.TB) *Link {
 	if s.opts.noListener {
 		dial = func(string, string) (net.Conn, error) { return s.InProcessConn() }
 	}
-	return newLink(t, s.log.log, s.URL, s.opts.connOpts, dial)
+	l := newLink(t, s.log.log, s.URL, s.opts.connOpts, dial)
+	l.virtual = s.opts.noListener
+	return l
 }
 
 func newLink(t testing.TB, log *Logger, url func() string, connOpts []nats.Option,
@@ -140,6 +143,12 @@ func (l *Link) Dial(network, address string) (net.Conn, error) {
 		case linkCut:
 			return fail(syscall.ECONNREFUSED)
 		case linkBlackhole:
+			if l.virtual {
+				// A connection that reconnects holds its lock while it dials.
+				// In a bubble, whoever waits for the lock would stop the time
+				// that the dial waits for.
+				return fail(os.ErrDeadlineExceeded)
+			}
 			select {
 			case <-changed:
 				continue

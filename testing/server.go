@@ -154,6 +154,9 @@ func (s *Server) URL() string {
 	return "nats://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(n))
 }
 
+// Name returns the name the server goes by in a cluster.
+func (s *Server) Name() string { return s.name }
+
 // Running reports whether the server runs.
 func (s *Server) Running() bool { return s.get() != nil }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -226,10 +228,19 @@ func TestClusterReplicates(t *testing.T) {
 	}
 	put(t, kv, "k")
 
-	// A node that is down is neither needed nor waited for.
-	c.StopNode(1)
+	// The stream's leader goes; WaitReady waits for the next one, since a request
+	// to a stream without a leader is never answered.
+	stream, err := js.Stream(ctx, "KV_r3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	down := slices.IndexFunc(c.Servers(), func(s *partitest.Server) bool {
+		return s.Name() == stream.CachedInfo().Cluster.Leader
+	})
+	url := c.URLs()[down]
+	c.StopNode(down)
 	c.WaitReady()
-	other, err := jetstream.New(c.Servers()[2].Connect(t))
+	other, err := jetstream.New(c.Servers()[(down+1)%3].Connect(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,19 +250,26 @@ func TestClusterReplicates(t *testing.T) {
 	if _, err := kv.Get(ctx, "k"); err != nil {
 		t.Fatalf("read from another node: %v", err)
 	}
-
-	// It comes back where it was.
-	url := c.URLs()[1]
-	c.RestartNode(1)
-	if c.URLs()[1] != url {
-		t.Fatalf("node was at %s, now at %s", url, c.URLs()[1])
+	for i := range 500 {
+		put(t, kv, strconv.Itoa(i))
 	}
-	back, err := jetstream.New(c.Servers()[1].Connect(t))
+
+	// It comes back where it was, and is told what it missed.
+	c.RestartNode(down)
+	if c.URLs()[down] != url {
+		t.Fatalf("node was at %s, now at %s", url, c.URLs()[down])
+	}
+	back, err := jetstream.New(c.Servers()[down].Connect(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := back.KeyValue(ctx, "r3"); err != nil {
+	if stream, err = back.Stream(ctx, "KV_r3"); err != nil {
 		t.Fatalf("ask the node that came back: %v", err)
+	}
+	for _, r := range stream.CachedInfo().Cluster.Replicas {
+		if !r.Current || r.Offline {
+			t.Errorf("%s is behind", r.Name)
+		}
 	}
 }
 

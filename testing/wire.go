@@ -45,6 +45,8 @@ func (w *wire) apply(m linkMode) {
 	case linkCut, linkClosed:
 		w.up.kill()
 		w.down.kill()
+		// Not left to the pumps: one may be stuck writing to an end that does
+		// not read.
 		_ = w.far.Close()
 		_ = w.server.Close()
 	}

@@ -2,6 +2,7 @@ package core
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -17,6 +18,7 @@ type adoption struct {
 	confirmed time.Duration // when the assignment was last known to be current
 
 	named bool    // a head has named the present incarnation
+	void  bool    // what the shell may still run was granted to an incarnation that has ended
 	part  ref     // the payload in force or being applied
 	owned []Owned // as last given to the shell, sorted
 	// applied is what the shell has put into force; the heartbeat carries it.
@@ -93,6 +95,10 @@ func (c *Core) sawHead(val []byte, rev uint64) {
 	}
 	a.head, a.rev, a.seen, a.confirmed = head, rev, head.at(), c.now
 	c.elect.seen = max(c.elect.seen, head.Term)
+	if c.elect.phase == leads && head.Term > c.elect.term {
+		c.stepDown("another leader took term "+strconv.FormatUint(head.Term, 10), true)
+	}
+	c.sawCommit(head.at(), rev)
 	c.obey()
 }
 
@@ -100,27 +106,34 @@ func (c *Core) sawHead(val []byte, rev uint64) {
 // another one.
 func (c *Core) obey() {
 	a := &c.adopt
+	if c.life.renaming {
+		return // the head can name only the incarnation that has ended
+	}
 	if a.fetching {
 		a.again = true
 		return
 	}
 	i := slices.IndexFunc(a.head.Seats, func(s headSeat) bool { return s.Worker == c.worker() })
+	named := i >= 0 && a.head.Seats[i].Inc == c.inc
+	part := ref{}
+	if named {
+		part = a.head.Seats[i].Part
+	}
 	switch {
-	case i < 0 || a.head.Seats[i].Inc != c.inc:
-		if a.named { // it did name this incarnation: now it owns nothing
-			c.log(Warn, "not part of the assignment any more", "version", a.head.Version)
-			a.part = ref{}
-			c.apply(nil, true)
-		}
-	case a.named && a.head.Seats[i].Part == a.part:
+	case !named && !a.named: // not yet
+	case a.named && part == a.part:
 		a.lifecycle = a.head.Lifecycle
 		if len(a.applying) == 0 {
 			a.applied = a.seen
 		} else {
 			c.apply(a.owned, true)
 		}
+	case !named: // it did name this incarnation: now it owns nothing
+		c.log(Warn, "not part of the assignment any more", "version", a.head.Version)
+		a.part = ref{}
+		c.apply(nil, true)
 	default:
-		c.fetch(a.head.Seats[i].Part)
+		c.fetch(part)
 	}
 }
 
@@ -137,7 +150,7 @@ func (c *Core) fetch(want ref) {
 	inc := c.inc
 	c.kv(KV{Verb: Get, Bucket: Assignments, Key: c.partKey(want)}, false, func(d Done) {
 		a.fetching = false
-		if c.inc != inc || c.life.stopping() {
+		if c.inc != inc || c.life.stopping() || c.life.renaming {
 			return
 		}
 		if a.again {
@@ -185,11 +198,14 @@ func ownedBy(rec partRecord) []Owned {
 func (c *Core) apply(owned []Owned, named bool) {
 	a := &c.adopt
 	if c.degraded.in {
-		owned = retained(a.owned, owned)
-		a.part = ref{Version: 1, Digest: "partial"} // read again after the exit
+		kept := retained(a.owned, owned)
+		if !slices.Equal(kept, owned) {
+			a.part = ref{Version: 1, Digest: "partial"} // read again after the exit
+		}
+		owned = kept
 	}
 	gave := givesUp(a.owned, owned)
-	a.owned, a.named = owned, named
+	a.owned, a.named, a.void = owned, named, a.void && !named
 	a.lifecycle = a.head.Lifecycle
 	a.applySeq++
 	if a.applying == nil {

@@ -131,8 +131,9 @@ func (c *Core) leaseTimer() {
 // newIncarnation voids everything granted to the present one. The id stays; the
 // heartbeat tells of the new incarnation once everything is let go.
 func (c *Core) newIncarnation(why string) {
-	if c.life.stopping() {
-		c.renew(&c.hbKey)
+	if c.life.stopping() { // nothing is begun any more
+		c.adopt.void = true
+		c.deactivate(&c.hbKey)
 		return
 	}
 	c.log(Warn, "new incarnation", "id", c.worker(), "reason", why)
@@ -162,5 +163,5 @@ func (c *Core) nextIncarnation() {
 
 // forgetClaim drops what was granted; what the shell runs is told apart.
 func (a *adoption) forgetClaim() {
-	a.named, a.part, a.rev, a.fetching, a.again = false, ref{}, 0, false, false
+	a.named, a.part, a.rev, a.fetching, a.again, a.void = false, ref{}, 0, false, false, true
 }

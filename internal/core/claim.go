@@ -77,16 +77,24 @@ func (c *Core) dropTicket(then func()) {
 func (c *Core) claimWatchBegins() {
 	c.claim.ready = false
 	c.claim.ids, c.claim.tickets = map[int]holder{}, map[string]ticket{}
+	c.judgeAnew()
+}
+
+// judgeAnew begins the wait for the holders again: what a watch did not show
+// while it was lost is no silence of theirs.
+func (c *Core) judgeAnew() {
+	if c.claim.judging {
+		c.extendStartup(c.now - c.claim.judged)
+		c.claim.judged = c.now
+	}
 }
 
 func (c *Core) onClaimWatch(ev Watched) {
 	if !c.claim.active {
 		return
 	}
-	if s, ok := c.tail(ev.Key, "id"); ok {
-		if n, err := strconv.Atoi(s); err == nil {
-			c.sawID(n, ev)
-		}
+	if n, ok := c.idNumber(ev.Key); ok {
+		c.sawID(n, ev)
 	} else if inc, ok := c.tail(ev.Key, "ticket"); ok {
 		if ev.Deleted {
 			delete(c.claim.tickets, inc)
@@ -318,10 +326,11 @@ func (c *Core) claimFailed() {
 func (c *Core) checkProcesses() bool {
 	me := c.cfg.Process
 	ask := map[string]Process{}
+	asked := map[int]uint64{} // revisions: the holder may change meanwhile
 	for n, h := range c.claim.ids {
 		p := h.rec.Proc
 		if p.Boot != "" && p.Boot == me.Boot && p.PIDNS == me.PIDNS && p != me {
-			ask[strconv.Itoa(n)] = p
+			ask[strconv.Itoa(n)], asked[n] = p, h.rev
 		}
 	}
 	if len(ask) == 0 {
@@ -333,7 +342,7 @@ func (c *Core) checkProcesses() bool {
 		c.claim.dead = map[int]bool{}
 		for _, s := range d.Dead {
 			if n, err := strconv.Atoi(s); err == nil {
-				if _, still := c.claim.ids[n]; still {
+				if h, still := c.claim.ids[n]; still && h.rev == asked[n] {
 					c.claim.dead[n] = true
 				}
 			}

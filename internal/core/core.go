@@ -113,7 +113,10 @@ func (c *Core) Snapshot() Snapshot {
 		Lifecycle: c.adopt.lifecycle,
 	}
 	if c.cfg.Exclusive {
-		s.LeaseEnd = max(1, c.hbKey.leaseEnd(c.cfg.HeartbeatTTL))
+		s.LeaseEnd = 1 // long ago
+		if !c.adopt.void {
+			s.LeaseEnd = max(1, c.hbKey.leaseEnd(c.cfg.HeartbeatTTL))
+		}
 	}
 	return s
 }
@@ -165,9 +168,10 @@ func (c *Core) settle() {
 	c.updateState()
 }
 
-// advanceClock moves the time. A gap of more than one heartbeat between two
-// turns means that this process was suspended: until they are renewed, leases
-// are not trusted, and silence of others during the gap proves nothing.
+// advanceClock moves the time. While the core runs, a timer asks for a turn every
+// heartbeat; thus a longer gap means that this process was suspended: until they
+// are renewed, leases are not trusted, and silence of others during the gap
+// proves nothing.
 func (c *Core) advanceClock(now time.Duration) {
 	if now <= c.now {
 		return

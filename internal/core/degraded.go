@@ -17,6 +17,7 @@ type degraded struct {
 	left    time.Duration // when it was last left; negative before
 
 	silent time.Duration   // start of the first operation left unanswered; never = none
+	heard  time.Duration   // when an operation was last answered
 	errors []time.Duration // of consecutive errors
 	good   time.Duration   // since when NATS answers; never = it does not
 
@@ -33,7 +34,7 @@ func (c *Core) feed(d Done, began time.Duration, op KV, counted bool) {
 	g := &c.degraded
 	switch d.Err {
 	case OK, Conflict, NotFound:
-		g.silent, g.errors = never, g.errors[:0]
+		g.silent, g.heard, g.errors = never, c.now, g.errors[:0]
 		if g.good == never {
 			g.good = c.now
 		}
@@ -50,7 +51,7 @@ func (c *Core) feed(d Done, began time.Duration, op KV, counted bool) {
 	}
 	g.good = never
 	if d.Err == Ambiguous {
-		g.silent = min(g.silent, began)
+		g.silent = min(g.silent, max(began, g.heard, c.conn.since)) // an answer to another one counts, and a suspension does not
 		c.timer.sooner(timerEnter, g.silent+c.cfg.EnterThreshold)
 	}
 	if counted {

@@ -47,6 +47,7 @@ func (c *Core) onStart(ev Start) {
 	c.adopt.confirmed = c.now
 	c.life.startBy = c.now + c.cfg.StartupTimeout
 	c.timer.set(timerStartup, c.life.startBy)
+	c.timer.set(timerPulse, c.now+c.cfg.HeartbeatInterval)
 	c.startClaim()
 }
 

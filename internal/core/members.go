@@ -16,9 +16,9 @@ type member struct {
 	joined time.Duration // when this incarnation was first seen
 	proven bool          // a change was seen, so that it is no leftover of a dead fleet
 	dead   bool
-	// revoking: in the Exclusive mode a lease is ended in NATS before the
-	// worker counts as dead.
-	revoking bool
+	// compared: the refresh whose list was compared with the leader's.
+	compared uint64
+	looking  bool // its heartbeat is being read, or its lease ended, before it counts as dead
 }
 
 // verdictGap is how long a verdict waits for others that are due, so that a node
@@ -62,14 +62,21 @@ func (c *Core) sawBeat(w string, ev Watched, live bool) {
 	}
 	if m.inc != rec.Inc {
 		m.inc, m.joined, m.proven = rec.Inc, c.now, false
+		m.rec, m.compared = hbRecord{}, 0
+	}
+	if m.rev == 0 && !live {
+		m.compared = rec.Refresh // its list may be of any age
 	}
 	if rec.Refresh > m.rec.Refresh && m.rev != 0 || rec.Refresh > 0 && m.rev == 0 && live {
 		l.refreshAsked = true
 	}
-	m.rec, m.rev, m.seen = rec, ev.Rev, c.now
+	if live || m.rev != 0 || m.seen >= l.began {
+		m.seen = c.now
+	}
+	m.rec, m.rev = rec, ev.Rev
 	m.proven = m.proven || live
 	if rec.Revoked == 0 {
-		m.dead, m.revoking = false, false
+		m.dead, m.looking = false, false
 	}
 }
 
@@ -95,6 +102,9 @@ func (c *Core) judge() {
 			continue
 		}
 		at := c.silentSince(m) + c.memberTTL(m) + c.cfg.EmergencyGracePeriod
+		if m.seen < l.began { // the predecessor, perhaps deposed and alive: its heartbeat must be overdue too
+			at = max(at, l.began+max(m.rec.Interval.duration(), c.cfg.HeartbeatInterval)*11/10)
+		}
 		if outage[w] {
 			at = min(at+m.rec.Allowance.duration(), max(at, c.silentSince(m)+c.memberTTL(m)+c.cfg.RecoveryGracePeriod))
 		}
@@ -153,36 +163,45 @@ func (c *Core) outage() map[string]bool {
 	return missing
 }
 
-// verdict pronounces a member dead; in the Exclusive mode only once its lease is
-// ended in NATS, at the very heartbeat that was judged.
+// verdict pronounces a member dead, after a look at its heartbeat in NATS, since
+// the watch may be late. In the Exclusive mode the look is a write that ends the
+// lease at the very heartbeat that was judged.
 func (c *Core) verdict(m *member) {
-	if !c.cfg.Exclusive || m.rev == 0 || m.rec.Revoked != 0 {
+	if m.looking {
+		return
+	}
+	if m.rec.Revoked != 0 {
 		c.pronounce(m)
 		return
 	}
-	if m.revoking {
-		return
-	}
-	m.revoking = true
+	op := KV{Verb: Get, Bucket: Heartbeats, Key: c.hbKeyName(m.worker)}
 	rec := m.rec
-	rec.Revoked = c.lead.term
+	revoke := c.cfg.Exclusive && m.rev != 0
+	if revoke {
+		rec.Revoked = c.lead.term
+		op.Verb, op.Val, op.Rev = Update, encode(rec), m.rev
+	}
+	m.looking = true
 	epoch := c.elect.epoch
-	c.kv(KV{Verb: Update, Bucket: Heartbeats, Key: c.hbKeyName(m.worker), Val: encode(rec), Rev: m.rev}, false, func(d Done) {
-		if c.lead == nil || c.elect.epoch != epoch || !m.revoking {
+	c.kv(op, false, func(d Done) {
+		if c.lead == nil || c.elect.epoch != epoch || !m.looking {
 			return
 		}
-		m.revoking = false
-		switch d.Err {
-		case OK:
-			m.rev, m.rec = max(m.rev, d.Rev), rec
-			c.pronounce(m)
-		case NotFound:
+		m.looking = false
+		switch {
+		case d.Err == NotFound:
 			m.rev = 0
 			c.pronounce(m)
-		case Conflict: // it lives; the watch shows how
+		case d.Err == OK && revoke:
+			m.rev, m.rec = max(m.rev, d.Rev), rec
+			c.pronounce(m)
+		case d.Err == OK && d.Rev == m.rev:
+			c.pronounce(m)
+		case d.Err == OK:
+			c.sawBeat(m.worker, Watched{Key: op.Key, Val: d.Val, Rev: d.Rev}, m.rev != 0)
+			m.seen = c.now
+		default: // it lives, or nothing is known: judged again after the grace
 			m.seen = max(m.seen, c.now-c.memberTTL(m))
-		default:
-			m.seen = max(m.seen, c.now-c.memberTTL(m)) // judged again after the grace
 		}
 	})
 }
@@ -226,9 +245,16 @@ func (c *Core) verdictsDue() bool {
 	if l.verdictAt == never {
 		return false
 	}
-	next := c.timer[timerMembers]
-	if next <= c.now+verdictGap && c.now < l.verdictAt+verdictGap {
-		c.timer.sooner(timerPlan, min(next, l.verdictAt+verdictGap))
+	end := l.verdictAt + verdictGap
+	if c.now >= end {
+		return true
+	}
+	looking := false
+	for _, m := range l.members {
+		looking = looking || m.looking
+	}
+	if next := c.timer[timerMembers]; looking || next <= c.now+verdictGap {
+		c.timer.sooner(timerPlan, min(next, end))
 		return false
 	}
 	return true

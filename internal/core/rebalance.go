@@ -24,6 +24,8 @@ type leader struct {
 
 	commit commit
 
+	strays, listed map[string]uint64 // ids and tickets: this listing, and the one before
+
 	// Triggers.
 	verdictAt time.Duration // of the first death not acted upon; never = none
 	window    time.Duration // when the open stabilization window began; never = none
@@ -45,6 +47,7 @@ type leader struct {
 
 	// The plan in flight.
 	planning  bool
+	answer    func() // what the strategy said, taken in once no commit is under way
 	planEpoch int
 	planFor   []string
 	planBad   int
@@ -72,12 +75,17 @@ func (c *Core) beginLeading() {
 	c.measure(MetricLeader, 1, "")
 	for _, s := range l.seats {
 		if s != nil {
-			l.members[s.worker] = &member{worker: s.worker, inc: s.inc, seen: c.now, joined: c.now}
+			m := &member{worker: s.worker, inc: s.inc, seen: c.now, joined: c.now}
+			if last := c.elect.last; last.worker == m.worker && last.inc == m.inc {
+				m.seen = last.seen
+			}
+			l.members[s.worker] = m
 		}
 	}
 	c.want(watchBeats)
 	c.readSource()
 	c.timer.set(timerSweep, c.now+c.cfg.PayloadTTL)
+	c.timer.set(timerStrays, c.now+c.cfg.IDTTL)
 }
 
 // dropLeader forgets a leadership.
@@ -87,7 +95,8 @@ func (c *Core) dropLeader() {
 	}
 	c.lead = nil
 	c.unwant(watchBeats)
-	for _, t := range []timer{timerMembers, timerPlan, timerSource, timerGrant, timerCommit, timerSweep} {
+	c.unwant(watchStrays)
+	for _, t := range []timer{timerMembers, timerPlan, timerSource, timerGrant, timerCommit, timerSweep, timerStrays} {
 		c.timer.clear(t)
 	}
 }
@@ -105,6 +114,11 @@ func (c *Core) advanceLeader() {
 	if l.commit.busy {
 		return
 	}
+	if l.answer != nil {
+		if l.answer(); l.commit.busy {
+			return
+		}
+	}
 	if l.refreshAsked {
 		l.refreshAsked, l.urgent = false, true
 		c.readSource()
@@ -115,10 +129,12 @@ func (c *Core) advanceLeader() {
 		l.fresh, l.urgent = nil, false
 	}
 	released := c.releaseHolders()
-	if c.grantsReady() {
+	changed = changed || released && !l.draining() && len(l.gone) == 0
+	// A commit takes along what is ready: a partition that nobody drains any
+	// more and nobody has yet would be in none of the lists.
+	if c.grantsReady() || changed {
 		changed = c.grant() || changed
 	}
-	changed = changed || released && !l.draining() && len(l.gone) == 0
 	if changed {
 		c.startCommit()
 		return
@@ -263,22 +279,27 @@ func (c *Core) makePlan(reason string) {
 		if c.lead == nil || c.lead.term != term || l.planEpoch != epoch {
 			return
 		}
-		l.planning = false
-		if d.Owners == nil {
-			c.planFailed(d.Text)
-			return
-		}
-		l.planBad = 0
-		for _, w := range workers { // who died meanwhile gets nothing
-			if m := l.members[w]; m == nil || m.dead {
-				if s := l.seatOf(w); s == nil || !s.away {
-					return
-				}
+		l.answer = func() { c.planAnswered(list, workers, d) }
+	})})
+}
+
+func (c *Core) planAnswered(list *List, workers []string, d Done) {
+	l := c.lead
+	l.planning, l.answer = false, nil
+	if d.Owners == nil {
+		c.planFailed(d.Text)
+		return
+	}
+	l.planBad = 0
+	for _, w := range workers { // who died meanwhile gets nothing
+		if m := l.members[w]; m == nil || m.dead {
+			if s := l.seatOf(w); s == nil || !s.away {
+				return
 			}
 		}
-		l.planFor = workers
-		c.planned(list, d.Owners)
-	})})
+	}
+	l.planFor = workers
+	c.planned(list, d.Owners)
 }
 
 func (c *Core) planFailed(why string) {

@@ -1,6 +1,9 @@
 package core
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // renewal keeps one key alive: the id, the heartbeat or the leader key. Each
 // write is guarded by the own last revision, so that a write that was buffered
@@ -252,6 +255,10 @@ func (c *Core) release(r *renewal, then func()) {
 }
 
 // mine tells whether an incarnation is one of this life.
-func (c *Core) mine(inc string) bool {
-	return inc == c.nonce || len(inc) > len(c.nonce) && inc[:len(c.nonce)] == c.nonce && inc[len(c.nonce)] == '~'
+func (c *Core) mine(inc string) bool { return nonceOf(inc) == c.nonce }
+
+// nonceOf is the life that an incarnation belongs to.
+func nonceOf(inc string) string {
+	nonce, _, _ := strings.Cut(inc, "~")
+	return nonce
 }

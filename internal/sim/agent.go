@@ -13,9 +13,11 @@ type agentModel struct {
 	until  time.Duration
 }
 
+// call makes a call of the agent, after those that the worker made before.
 func (a *agentModel) call(p *Worker, e core.Agent) {
 	w := p.world
-	w.after(w.between(0, 20*time.Millisecond), func() {
+	p.agentFree = max(p.agentFree, w.now) + w.between(0, 20*time.Millisecond)
+	w.at(p.agentFree, func() {
 		d := core.Done{Op: e.Op}
 		mine := a.holder == p.name && w.now < a.until
 		switch e.Verb {
@@ -24,18 +26,14 @@ func (a *agentModel) call(p *Worker, e core.Agent) {
 				a.holder, a.until = p.name, w.now+e.Lease
 			}
 		case core.AgentRenew:
-			switch {
-			case a.liar:
-			case mine:
+			if d.Yes = a.liar || mine; mine {
 				a.until = w.now + w.cfg.HeartbeatTTL
-			default:
-				d.Err, d.Text = core.Failed, "the lease is another's"
 			}
 		case core.AgentRelease:
 			if mine {
 				a.until = 0
 			}
 		}
-		w.after(w.between(0, 20*time.Millisecond), func() { p.tell(d) })
+		p.tell(d)
 	})
 }

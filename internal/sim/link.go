@@ -41,6 +41,9 @@ const (
 	numFaults
 )
 
+// belatedBy is by how much a write may come too late.
+const belatedBy = 20 * time.Second
+
 // send performs an operation on the store.
 func (p *Worker) send(op core.KV) {
 	w := p.world
@@ -54,12 +57,12 @@ func (p *Worker) send(op core.KV) {
 	if w.now < p.link.flakyTo && w.chance(p.link.flaky) {
 		f = fault(1 + w.rng.IntN(int(numFaults)-1))
 		w.trace.add(w.now, p.name, "op %d will be %s", op.Op, [...]string{"fine", "unsent", "unheard", "belated", "refused", "sluggish"}[f])
-		p.disturb(op.Timeout)
+		p.disturb(op.Timeout + belatedBy)
 	}
 	there, back := w.hop(), w.hop()
 	switch f {
 	case belated:
-		there += w.between(op.Timeout/2, op.Timeout+20*time.Second)
+		there += w.between(op.Timeout/2, op.Timeout+belatedBy)
 	case sluggish:
 		there += w.between(0, op.Timeout/2)
 		back += w.between(0, op.Timeout/2)

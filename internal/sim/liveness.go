@@ -16,7 +16,13 @@ func (w *World) Converged() error {
 	live := w.Live()
 	byID := map[string]*Worker{}
 	leaders := 0
+	if w.coming > 0 {
+		return fmt.Errorf("%d processes are about to start", w.coming)
+	}
 	for _, p := range live {
+		if p.stopped {
+			return fmt.Errorf("%s is stopping", p.name)
+		}
 		if p.snap.State != core.Stable {
 			return fmt.Errorf("%s (%s) is in state %s", p.name, p.snap.Worker, states[p.snap.State])
 		}

@@ -2,14 +2,22 @@ package sim
 
 import (
 	"flag"
+	"fmt"
 	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/arloliu/parti/internal/core"
 )
 
-var verbose = flag.Bool("trace", false, "write the whole history to standard error")
+var (
+	seeds   = flag.Int("seeds", 200, "how many seeds to simulate")
+	oneSeed = flag.Uint64("seed", 0, "simulate this seed only")
+	verbose = flag.Bool("trace", false, "write the whole history to standard error")
+)
 
 // watchTrace has the whole history written out if that was asked for.
 func watchTrace(w *World) *World {
@@ -71,5 +79,87 @@ func TestColdStart(t *testing.T) {
 		t.Logf("%d workers: stable after %v", n, w.Now())
 		must(t, w, w.Settle())
 		must(t, w, w.StopAll())
+	}
+}
+
+// world draws a fleet from a seed, and starts it.
+func world(seed uint64) (*World, int) {
+	cfg := fast()
+	if seed%4 == 0 {
+		cfg = defaults()
+	}
+	w := NewWorld(cfg, seed, 1)
+	n := 1 + w.rng.IntN(6)
+	w.cfg.Exclusive = w.chance(0.4)
+	w.cfg.Agent = w.chance(0.1)
+	w.agent.liar = w.chance(0.3)
+	if w.chance(0.1) {
+		w.cfg.IDMax = n + 2 // few ids
+	}
+	ids := make([]string, 1+w.rng.IntN(24))
+	weights := make([]int64, len(ids))
+	for i := range ids {
+		ids[i], weights[i] = fmt.Sprintf("k%03d", i), 100
+	}
+	w.setList(ids, weights)
+	if w.chance(0.3) {
+		w.latency = 50 * time.Millisecond
+	}
+	return w, n
+}
+
+// simulate runs a seed from the start of a fleet to its end.
+func simulate(seed uint64, see func(*World)) (*World, error) {
+	w, n := world(seed)
+	see(w)
+	d := w.between(20, 150) * w.cfg.HeartbeatInterval
+	nem := NewNemesis(w, n, d)
+	for i := range n {
+		w.after(w.between(0, 2*time.Second), func() { nem.spawn(i) })
+	}
+	w.Run(d)
+	nem.End()
+	w.Run(max(0, w.faultsEnd-w.now))
+	if err := w.Settle(); err != nil {
+		return w, err
+	}
+	return w, w.StopAll()
+}
+
+// TestSim simulates fleets from many seeds. The first one that fails is shown
+// with the end of its history, the others by their seed.
+func TestSim(t *testing.T) {
+	first, last := uint64(1), uint64(*seeds)
+	if *oneSeed != 0 {
+		first, last = *oneSeed, *oneSeed
+	}
+	var next, failed atomic.Uint64
+	next.Store(first)
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for seed := next.Add(1) - 1; seed <= last; seed = next.Add(1) - 1 {
+				w, err := simulate(seed, func(w *World) { watchTrace(w) })
+				switch {
+				case err == nil:
+					t.Logf("seed %d: %d steps, %d plans, %d moves, %d forced, %d overlaps", seed, w.steps, w.check.plans, w.check.moves, w.check.forced, w.check.overlap)
+				case failed.Add(1) == 1:
+					t.Errorf("%s\nseed %d: %v\nreplay: go test ./internal/sim -run Sim -args -seed=%d", w.trace.Last(), seed, err, seed)
+				default:
+					t.Errorf("seed %d: %v", seed, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestSameSeedSameHistory(t *testing.T) {
+	for seed := uint64(1); seed <= 8; seed++ {
+		a, errA := simulate(seed, func(*World) {})
+		b, errB := simulate(seed, func(*World) {})
+		if a.trace.Sum() != b.trace.Sum() || a.trace.n != b.trace.n || fmt.Sprint(errA) != fmt.Sprint(errB) {
+			t.Errorf("seed %d: two runs differ: %d lines and %d", seed, a.trace.n, b.trace.n)
+		}
 	}
 }

@@ -41,6 +41,7 @@ type Worker struct {
 
 	// What the shell does.
 	running  map[string]core.Token // works on, what is being drained included
+	void     map[string]bool       // of running: its lease ended, so that nothing comes of it
 	current  *core.Apply
 	next     *core.Apply
 	drainMax time.Duration // of the time that giving up partitions takes
@@ -48,6 +49,7 @@ type Worker struct {
 	hang     time.Duration // until then drains do not end
 
 	sourceBad, planBad time.Duration // until then calls fail
+	agentFree          time.Duration // when the last call of the agent returns
 
 	refreshes map[uint64]time.Duration // asked and not answered: by when
 	lastCall  uint64
@@ -65,7 +67,7 @@ func (w *World) Spawn(host int) *Worker {
 		ppm:       w.rng.Int64N(20001) - 10000,
 		allowance: w.between(500*time.Millisecond, 1500*time.Millisecond),
 		server:    fmt.Sprintf("n%d", host%3),
-		running:   map[string]core.Token{}, refreshes: map[uint64]time.Duration{},
+		running:   map[string]core.Token{}, void: map[string]bool{}, refreshes: map[uint64]time.Duration{},
 	}
 	w.hosts = max(w.hosts, host)
 	w.workers = append(w.workers, p)
@@ -117,6 +119,11 @@ func (p *Worker) step(ev core.Event) {
 	w.trace.add(w.now, p.name, "<- %s", showEvent(ev))
 	effects := p.core.Step(p.local(), ev)
 	p.snap = p.core.Snapshot()
+	if w.cfg.Exclusive && p.local() >= p.snap.LeaseEnd { // contexts end, and do not begin again
+		for id := range p.running {
+			p.void[id] = true
+		}
+	}
 	for _, e := range effects {
 		p.perform(e)
 	}
@@ -246,11 +253,13 @@ func (p *Worker) applyNext() {
 	for _, id := range slices.Sorted(maps.Keys(p.running)) {
 		if _, ok := owned[id]; !ok {
 			gone = append(gone, id)
+			w.check.givesUp(p, id)
 		}
 	}
 	for _, o := range a.Owned {
 		w.check.runs(p, o.ID, o.Token)
 		p.running[o.ID] = o.Token
+		delete(p.void, o.ID)
 	}
 	took := w.between(0, 5*time.Millisecond)
 	if len(gone) > 0 {
@@ -279,6 +288,7 @@ func (p *Worker) applied(a *core.Apply, gone []string) {
 	}
 	for _, id := range gone {
 		delete(p.running, id)
+		delete(p.void, id)
 		p.world.check.stops(p, id)
 	}
 	p.current = nil
@@ -352,5 +362,7 @@ func (p *Worker) Refresh() {
 
 // disturb notes a fault of this worker that lasts for d.
 func (p *Worker) disturb(d time.Duration) {
-	p.disturbed = max(p.disturbed, p.world.now+d+p.world.check.margin())
+	w := p.world
+	w.faultsEnd = max(w.faultsEnd, w.now+d)
+	p.disturbed = max(p.disturbed, w.now+d+w.check.margin())
 }

@@ -36,8 +36,10 @@ type World struct {
 	list    *core.List
 	lists   map[string]*core.List // by digest, all that ever were
 	hosts   int
+	coming  int // processes about to be started
 	steps   int
 
+	faultsEnd time.Duration // when the last fault so far ends
 	// kvDown: until then no operation on the store is answered.
 	kvDown time.Duration
 	// latency bounds the one way to the store.

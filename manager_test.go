@@ -1,0 +1,603 @@
+package parti
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/arloliu/parti/internal/core"
+	"github.com/arloliu/parti/internal/natskv"
+)
+
+func TestNewManagerNamesWhatIsMissing(t *testing.T) {
+	js := fakeJS{nc: &nats.Conn{}}
+	src := sourceFunc(func(context.Context) ([]Partition, error) { return nil, nil })
+	strat := strategyFunc(func([]string, []Partition) (map[string][]Partition, error) { return nil, nil })
+	var noJS *fakeJS
+	for name, tc := range map[string]struct {
+		make func() (*Manager, error)
+		want error
+	}{
+		"no JetStream":         {func() (*Manager, error) { return NewManager(&Config{}, nil, src, strat) }, ErrNATSConnectionRequired},
+		"nil JetStream inside": {func() (*Manager, error) { return NewManager(&Config{}, noJS, src, strat) }, ErrNATSConnectionRequired},
+		"no connection":        {func() (*Manager, error) { return NewManager(&Config{}, fakeJS{}, src, strat) }, ErrNATSConnectionRequired},
+		"no source":            {func() (*Manager, error) { return NewManager(&Config{}, js, nil, strat) }, ErrPartitionSourceRequired},
+		"nil source inside":    {func() (*Manager, error) { return NewManager(&Config{}, js, sourceFunc(nil), strat) }, ErrPartitionSourceRequired},
+		"no strategy":          {func() (*Manager, error) { return NewManager(&Config{}, js, src, nil) }, ErrAssignmentStrategyRequired},
+		"nil strategy inside":  {func() (*Manager, error) { return NewManager(&Config{}, js, src, strategyFunc(nil)) }, ErrAssignmentStrategyRequired},
+	} {
+		if m, err := tc.make(); !errors.Is(err, tc.want) || m != nil {
+			t.Errorf("%s: got %v, %v; want %v", name, m, err, tc.want)
+		}
+	}
+}
+
+func TestNewManagerCopiesTheConfig(t *testing.T) {
+	cfg := &Config{WorkerIDPrefix: "w"}
+	m, err := NewManager(cfg, fakeJS{nc: &nats.Conn{}}, sourceFunc(func(context.Context) ([]Partition, error) { return nil, nil }),
+		strategyFunc(func([]string, []Partition) (map[string][]Partition, error) { return nil, nil }),
+		nil, WithElectionAgent((*scriptAgent)(nil)), WithWorkerConsumerUpdater(updaterFunc(nil)), WithMetrics((*NopMetrics)(nil)), WithLogger((*logLines)(nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.OperationTimeout != 0 {
+		t.Error("the caller's Config was changed")
+	}
+	cfg.WorkerIDPrefix = "changed"
+	if m.cfg.WorkerIDPrefix != "w" || m.cfg.OperationTimeout != 10*time.Second {
+		t.Errorf("config of the manager: %+v", m.cfg)
+	}
+	if m.opts.agent != nil || m.opts.updater != nil || m.opts.metrics != (NopMetrics{}) || m.opts.logger != (nopLogger{}) {
+		t.Errorf("nil pointers count as collaborators: %+v", m.opts)
+	}
+}
+
+func TestAccessorsBeforeStart(t *testing.T) {
+	m := newTestManager(t)
+	if m.WorkerID() != "" || m.IsLeader() || m.State() != StateInit || m.Err() != nil {
+		t.Error("a manager that was not started shows something")
+	}
+	if a := m.CurrentAssignment(); a.Version != 0 || a.Partitions == nil || len(a.Partitions) != 0 {
+		t.Errorf("assignment %+v", a)
+	}
+	if _, ok := m.Owns(Partition{Keys: []string{"a"}}); ok {
+		t.Error("owns something")
+	}
+	if err := m.RefreshPartitions(t.Context()); !errors.Is(err, ErrNotStarted) {
+		t.Errorf("RefreshPartitions: %v", err)
+	}
+}
+
+func TestLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var states []State
+		m := newTestManager(t, WithHooks(&Hooks{OnStateChanged: func(_ context.Context, _, to State) error {
+			mu.Lock()
+			defer mu.Unlock()
+			states = append(states, to)
+			return nil
+		}}))
+		m.core.set(func(s *core.Snapshot) { s.Worker = "worker-3"; s.Leader = true })
+		m.mustStart(t)
+		if m.State() != StateStable || m.WorkerID() != "worker-3" || !m.IsLeader() {
+			t.Error("the accessors do not show what the core says")
+		}
+		if err := m.Start(t.Context()); !errors.Is(err, ErrAlreadyStarted) {
+			t.Errorf("second Start: %v", err)
+		}
+		synctest.Wait()
+		if c := seen[core.Connected](m.core); len(c) != 1 || c[0].Server != "server-1" || c[0].Allowance != time.Second {
+			t.Errorf("Connected events %+v", c)
+		}
+		if c := m.core.cfg; c.Buckets[3] != "t3" || c.Process.PID == 0 || c.StartupTimeout != m.cfg.StartupTimeout {
+			t.Errorf("config of the core %+v", c)
+		}
+		if names, _ := m.run.own.names(""); len(names) != 1 {
+			t.Errorf("idle goroutines: %v", names)
+		}
+		m.mustStop(t)
+		m.mustStop(t)
+		<-m.Done()
+		if m.Err() != nil || m.State() != StateShutdown || m.WorkerID() != "" || m.IsLeader() {
+			t.Errorf("after Stop: %v %v", m.Err(), m.State())
+		}
+		if err := m.Start(t.Context()); !errors.Is(err, ErrStopped) {
+			t.Errorf("Start after Stop: %v", err)
+		}
+		if err := m.RefreshPartitions(t.Context()); !errors.Is(err, ErrStopped) {
+			t.Errorf("RefreshPartitions after Stop: %v", err)
+		}
+		if m.conn.listening() != 0 {
+			t.Error("a status listener is left")
+		}
+		synctest.Wait()
+		if len(states) != 2 || states[1] != StateShutdown {
+			t.Errorf("states told: %v", states)
+		}
+	})
+}
+
+func TestStopBeforeStart(t *testing.T) {
+	m := newTestManager(t)
+	m.mustStop(t)
+	<-m.Done()
+	if err := m.Start(t.Context()); !errors.Is(err, ErrStopped) {
+		t.Errorf("Start: %v", err)
+	}
+	if m.State() != StateShutdown || m.Err() != nil {
+		t.Errorf("%v %v", m.State(), m.Err())
+	}
+}
+
+// silent makes a core that never comes to work.
+func (tm *testManager) silent() {
+	tm.core.on = func(ev core.Event) ([]core.Effect, bool) {
+		_, start := ev.(core.Start)
+		return nil, start
+	}
+}
+
+func TestStartEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newTestManager(t)
+		m.silent()
+		m.core.set(func(s *core.Snapshot) { s.State = core.WaitingAssignment })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := m.Start(ctx)
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "an assignment that names this worker") {
+			t.Errorf("got %v", err)
+		}
+		if len(seen[core.Abort](m.core)) != 1 || m.State() != StateInit || m.conn.listening() != 0 {
+			t.Error("something is left")
+		}
+		m.core.on = nil
+		m.mustStart(t)
+		m.mustStop(t)
+	})
+}
+
+func TestStartThatCannotBeAbortedIsForced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newTestManager(t)
+		m.core.on = func(core.Event) ([]core.Effect, bool) { return nil, true }
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		began := time.Now()
+		if err := m.Start(ctx); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "a worker id") {
+			t.Errorf("got %v", err)
+		}
+		if d := time.Since(began); d != time.Second+abortGrace {
+			t.Errorf("took %v", d)
+		}
+	})
+}
+
+func TestStartThatFailsMayBeRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newTestManager(t)
+		m.core.on = func(ev core.Event) ([]core.Effect, bool) {
+			if _, ok := ev.(core.Start); ok {
+				return []core.Effect{core.StartFailed{Fault: core.Fault{Kind: core.FaultIDsExhausted, Text: "worker-0 to worker-9"}}}, true
+			}
+			return nil, false
+		}
+		err := m.Start(t.Context())
+		if !errors.Is(err, ErrStableIDExhausted) || !strings.Contains(err.Error(), "worker-0 to worker-9") {
+			t.Errorf("got %v", err)
+		}
+		select {
+		case <-m.Done():
+			t.Error("a failed Start ended the manager")
+		default:
+		}
+		m.core.on = nil
+		m.mustStart(t)
+		m.mustStop(t)
+	})
+}
+
+func TestStartWaitsForTheConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newTestManager(t)
+		m.conn.status = nats.RECONNECTING
+		began := time.Now()
+		err := m.Start(t.Context())
+		if !errors.Is(err, ErrNATSConnectionLost) || !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != m.cfg.StartupTimeout {
+			t.Errorf("got %v after %v", err, time.Since(began))
+		}
+		time.AfterFunc(10*time.Second, func() { m.conn.turn(nats.CONNECTED) })
+		m.mustStart(t)
+		if left := m.core.cfg.StartupTimeout; left != m.cfg.StartupTimeout-10*time.Second {
+			t.Errorf("the core got %v", left)
+		}
+		m.mustStop(t)
+	})
+}
+
+func TestStartOnAClosedConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newTestManager(t)
+		m.conn.status = nats.CLOSED
+		if err := m.Start(t.Context()); !errors.Is(err, ErrNATSConnectionLost) || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestStartSaysWhyBucketsCannotBeOpened(t *testing.T) {
+	for _, tc := range []struct{ err, want error }{
+		{natskv.ErrBucket, ErrBucketUnusable},
+		{natskv.ErrNoJetStream, ErrJetStreamUnavailable},
+		{natskv.ErrNoConnection, ErrNATSConnectionLost},
+		{natskv.ErrRefused, ErrJetStreamUnavailable},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newTestManager(t)
+			m.open = func(context.Context) (kvStore, error) { return nil, openError(tc.err) }
+			if err := m.Start(t.Context()); !errors.Is(err, tc.want) || !errors.Is(err, tc.err) {
+				t.Errorf("%v: got %v", tc.err, err)
+			}
+		})
+	}
+}
+
+func TestStopDuringStart(t *testing.T) {
+	for name, prepare := range map[string]func(*testManager){
+		"before the buckets are open": func(m *testManager) { m.conn.status = nats.RECONNECTING },
+		"while the core works":        func(m *testManager) { m.silent() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newTestManager(t)
+				prepare(m)
+				started := make(chan error)
+				go func() { started <- m.Start(t.Context()) }()
+				synctest.Wait()
+				m.mustStop(t)
+				if err := <-started; !errors.Is(err, ErrStopped) {
+					t.Errorf("Start: %v", err)
+				}
+				<-m.Done()
+				if m.State() != StateShutdown || m.conn.listening() != 0 {
+					t.Errorf("state %v", m.State())
+				}
+			})
+		})
+	}
+}
+
+func TestConcurrentStopsAllWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newTestManager(t)
+		m.core.on = func(ev core.Event) ([]core.Effect, bool) {
+			switch ev.(type) {
+			case core.Stop:
+				time.AfterFunc(3*time.Second, func() { m.post(cue(0)) })
+				return nil, true
+			case core.Applied:
+				return []core.Effect{core.Ended{}}, true
+			}
+			return nil, false
+		}
+		m.mustStart(t)
+		began := time.Now()
+		var wg sync.WaitGroup
+		for range 5 {
+			wg.Go(func() {
+				m.mustStop(t)
+				if time.Since(began) != 3*time.Second {
+					t.Errorf("returned after %v", time.Since(began))
+				}
+			})
+		}
+		wg.Wait()
+		if n := len(seen[core.Stop](m.core)); n != 1 {
+			t.Errorf("%d Stop events", n)
+		}
+	})
+}
+
+func TestStopIsBounded(t *testing.T) {
+	for name, tc := range map[string]struct {
+		within time.Duration // of ctx; 0: only ShutdownTimeout
+		abort  bool          // the core obeys Abort
+		want   time.Duration
+	}{
+		"by its context":              {2 * time.Second, true, 2 * time.Second},
+		"by ShutdownTimeout":          {0, true, 10 * time.Second},
+		"by force, context":           {2 * time.Second, false, 2*time.Second + abortGrace},
+		"by force, ShutdownTimeout":   {time.Minute, false, 10*time.Second + abortGrace},
+		"by a context that has ended": {time.Nanosecond, true, time.Nanosecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				release := make(chan struct{})
+				m := newTestManager(t, WithHooks(&Hooks{OnError: func(context.Context, error) error {
+					<-release // ignores its context
+					return nil
+				}}))
+				m.core.on = func(ev core.Event) ([]core.Effect, bool) {
+					switch ev.(type) {
+					case core.Stop:
+						return []core.Effect{core.Report{Fault: core.Fault{Kind: core.FaultKV}}}, true
+					case core.Abort:
+						return nil, !tc.abort
+					}
+					return nil, false
+				}
+				m.mustStart(t)
+				ctx := t.Context()
+				if tc.within != 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, tc.within)
+					defer cancel()
+				}
+				began := time.Now()
+				err := m.Stop(ctx)
+				if d := time.Since(began); d != tc.want+usersGrace {
+					t.Errorf("took %v, want %v", d, tc.want+usersGrace)
+				}
+				if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "OnError") {
+					t.Errorf("got %v", err)
+				}
+				if m.Err() == nil {
+					t.Error("Err says that all was well")
+				}
+				<-m.Done()
+				close(release)
+			})
+		})
+	}
+}
+
+func TestStopReturnsNilThoughAHookHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		m := newTestManager(t, WithHooks(&Hooks{OnStateChanged: func(context.Context, State, State) error {
+			<-release
+			return nil
+		}}))
+		m.mustStart(t)
+		began := time.Now()
+		m.mustStop(t)
+		if d := time.Since(began); d != m.cfg.ShutdownTimeout {
+			t.Errorf("took %v", d)
+		}
+		close(release)
+	})
+}
+
+func TestStopEndsTheContextOfHooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var late error
+		m := newTestManager(t, WithHooks(&Hooks{OnStateChanged: func(ctx context.Context, _, to State) error {
+			if to == StateStable {
+				<-ctx.Done()
+			} else {
+				late = ctx.Err()
+			}
+			return nil
+		}}))
+		m.core.on = func(ev core.Event) ([]core.Effect, bool) {
+			switch ev.(type) {
+			case core.Stop:
+				time.AfterFunc(time.Second, func() { m.post(cue(0)) })
+				return []core.Effect{m.core.state(core.Shutdown)}, true
+			case core.Applied:
+				return []core.Effect{core.Ended{}}, true
+			}
+			return nil, false
+		}
+		m.mustStart(t)
+		synctest.Wait() // the hook runs
+		began := time.Now()
+		m.mustStop(t)
+		if d := time.Since(began); d != time.Second {
+			t.Errorf("took %v", d)
+		}
+		if late != nil {
+			t.Errorf("the call that Stop caused began with a context that had ended: %v", late)
+		}
+	})
+}
+
+func TestStopFromAHook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var m *testManager
+		stopped := make(chan error, 1)
+		m = newTestManager(t, WithHooks(&Hooks{OnStateChanged: func(ctx context.Context, _, to State) error {
+			if to == StateStable {
+				if err := m.WaitState(ctx, StateShutdown); !errors.Is(err, ErrInHook) {
+					t.Errorf("WaitState: %v", err)
+				}
+				stopped <- m.Stop(ctx)
+			}
+			return nil
+		}}))
+		began := time.Now()
+		m.mustStart(t)
+		if err := <-stopped; err != nil || time.Since(began) != 0 {
+			t.Errorf("Stop: %v after %v", err, time.Since(began))
+		}
+		<-m.Done()
+	})
+}
+
+func TestStopFromTheAssignmentHook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var m *testManager
+		stopped := make(chan error, 1)
+		var calls []string
+		m = newTestManager(t, WithHooks(&Hooks{OnAssignmentChanged: func(ctx context.Context, added, removed []Partition) error {
+			calls = append(calls, "+"+strings.Join(idsOf(added), ",")+" -"+strings.Join(idsOf(removed), ","))
+			if len(added) > 0 {
+				stopped <- m.Stop(ctx)
+			}
+			return nil
+		}}))
+		m.core.on = func(ev core.Event) ([]core.Effect, bool) {
+			switch ev := ev.(type) {
+			case core.Start:
+				return []core.Effect{core.Apply{Seq: 1, Owned: owned("a")}, core.Started{}}, true
+			case core.Stop: // drain
+				return []core.Effect{core.Apply{Seq: 2}}, true
+			case core.Applied:
+				if ev.Seq == 2 {
+					return []core.Effect{core.Ended{}}, true
+				}
+			}
+			return nil, false
+		}
+		began := time.Now()
+		m.mustStart(t)
+		if err := <-stopped; err != nil || time.Since(began) != 0 {
+			t.Errorf("Stop: %v after %v", err, time.Since(began))
+		}
+		synctest.Wait()
+		if len(calls) != 2 || calls[1] != "+ -a" {
+			t.Errorf("hook calls %q", calls)
+		}
+	})
+}
+
+func TestManagerThatEndsByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newTestManager(t)
+		m.onCue(func(uint64) []core.Effect {
+			return []core.Effect{core.Ended{Fault: &core.Fault{Kind: core.FaultForeignApp, Text: "billing"}}}
+		})
+		m.mustStart(t)
+		m.post(cue(0))
+		<-m.Done()
+		if err := m.Err(); !errors.Is(err, ErrForeignApp) {
+			t.Errorf("Err: %v", err)
+		}
+		m.mustStop(t)
+		if err := m.Start(t.Context()); !errors.Is(err, ErrStopped) {
+			t.Errorf("Start: %v", err)
+		}
+	})
+}
+
+func TestTickComesWhenTheCoreWants(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newTestManager(t)
+		m.core.setWake(7 * time.Second)
+		var at time.Duration
+		began := time.Now()
+		m.core.on = func(ev core.Event) ([]core.Effect, bool) {
+			if _, ok := ev.(core.Tick); ok {
+				at = time.Since(began)
+				m.core.setWake(0)
+			}
+			return nil, false
+		}
+		m.mustStart(t)
+		pass(time.Minute)
+		if at != 7*time.Second || len(seen[core.Tick](m.core)) != 1 {
+			t.Errorf("Tick at %v", at)
+		}
+		m.mustStop(t)
+	})
+}
+
+func TestConnectionChangesAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newTestManager(t)
+		m.mustStart(t)
+		synctest.Wait()
+		m.conn.turn(nats.DISCONNECTED)
+		m.conn.turn(nats.RECONNECTING)
+		m.conn.turn(nats.CONNECTED)
+		synctest.Wait()
+		if up, down := len(seen[core.Connected](m.core)), len(seen[core.Disconnected](m.core)); up != 2 || down != 2 {
+			t.Errorf("%d times connected, %d disconnected", up, down)
+		}
+		m.mustStop(t)
+	})
+}
+
+func TestWaitState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newTestManager(t)
+		m.onCue(func(n uint64) []core.Effect {
+			return []core.Effect{m.core.state(core.Scaling), m.core.state(core.Stable)}
+		})
+		early, scaling, never := make(chan error, 1), make(chan error, 1), make(chan error, 1)
+		go func() { early <- m.WaitState(t.Context(), StateStable) }()
+		synctest.Wait()
+		m.mustStart(t)
+		if err := <-early; err != nil {
+			t.Errorf("before Start: %v", err)
+		}
+		go func() { scaling <- m.WaitState(t.Context(), StateScaling) }()
+		go func() { never <- m.WaitState(t.Context(), StateEmergency) }()
+		synctest.Wait()
+		m.post(cue(0))
+		if err := <-scaling; err != nil {
+			t.Errorf("a state that stayed for a moment: %v", err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := m.WaitState(ctx, StateDegraded); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("with a deadline: %v", err)
+		}
+		m.mustStop(t)
+		if err := <-never; !errors.Is(err, ErrStopped) {
+			t.Errorf("over the end: %v", err)
+		}
+		if err := m.WaitState(t.Context(), StateShutdown); err != nil {
+			t.Errorf("after the end: %v", err)
+		}
+		if len(m.waiters.all) != 0 {
+			t.Error("waiters are left")
+		}
+	})
+}
+
+func TestRefreshPartitions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newTestManager(t)
+		answer := true
+		m.core.on = func(ev core.Event) ([]core.Effect, bool) {
+			if r, ok := ev.(core.Refresh); ok {
+				if !answer {
+					return nil, true
+				}
+				if r.ID == 1 {
+					return []core.Effect{core.Refreshed{ID: r.ID}}, true
+				}
+				return []core.Effect{core.Refreshed{ID: r.ID, Fault: &core.Fault{Kind: core.FaultSource, Text: "no"}}}, true
+			}
+			return nil, false
+		}
+		m.mustStart(t)
+		if err := m.RefreshPartitions(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := m.RefreshPartitions(t.Context()); !errors.Is(err, ErrSource) {
+			t.Errorf("got %v", err)
+		}
+		answer = false
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := m.RefreshPartitions(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		late := make(chan error, 1)
+		go func() { late <- m.RefreshPartitions(t.Context()) }()
+		synctest.Wait()
+		m.mustStop(t)
+		if err := <-late; !errors.Is(err, ErrStopped) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
