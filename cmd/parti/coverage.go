@@ -93,14 +93,15 @@ func (c *coverage) ready() int {
 	return n
 }
 
-// victim returns the follower that owns most, or the leader if it is alone.
-func (c *coverage) victim() (proc int, ok bool) {
+// victim returns the follower that owns most, or the leader when that is wanted
+// or it is alone.
+func (c *coverage) victim(leader bool) (proc int, ok bool) {
 	best := -1
 	for _, p := range slices.Sorted(maps.Keys(c.alive)) {
 		switch w := c.alive[p]; {
 		case !w.ready:
 		case best < 0,
-			c.alive[best].leader && !w.leader,
+			c.alive[best].leader != w.leader && w.leader == leader,
 			c.alive[best].leader == w.leader && c.owned(p) > c.owned(best):
 			best = p
 		}

@@ -41,18 +41,18 @@ func TestCoverage(t *testing.T) {
 
 func TestVictim(t *testing.T) {
 	c := newCoverage(4)
-	if _, ok := c.victim(); ok {
+	if _, ok := c.victim(false); ok {
 		t.Error("a victim of nobody")
 	}
 	c.seen(1)
-	if _, ok := c.victim(); ok {
+	if _, ok := c.victim(false); ok {
 		t.Error("a victim that has not started")
 	}
 	ready := func(leader bool) func(*workerState) {
 		return func(w *workerState) { w.ready, w.leader = true, leader }
 	}
 	c.is(1, ready(true))
-	if n, ok := c.victim(); !ok || n != 1 {
+	if n, ok := c.victim(false); !ok || n != 1 {
 		t.Errorf("victim %d, %v: the leader when it is alone", n, ok)
 	}
 	for n := 2; n <= 4; n++ {
@@ -62,8 +62,11 @@ func TestVictim(t *testing.T) {
 	c.is(9, ready(false)) // not alive
 	c.change(1, "a", []string{"p", "q"}, nil)
 	c.change(3, "c", []string{"r"}, nil)
-	if n, ok := c.victim(); !ok || n != 3 {
+	if n, ok := c.victim(false); !ok || n != 3 {
 		t.Errorf("victim %d, %v: the follower that owns most", n, ok)
+	}
+	if n, ok := c.victim(true); !ok || n != 1 {
+		t.Errorf("victim %d, %v: the leader when it is wanted", n, ok)
 	}
 	if c.ready() != 4 || c.owned(1) != 2 {
 		t.Errorf("ready %d, owned %d", c.ready(), c.owned(1))

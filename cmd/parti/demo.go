@@ -46,8 +46,10 @@ type demoOptions struct {
 	workers int
 	pace    time.Duration
 	calm    bool // neither kill nor join
-	verbose bool
-	windows windows
+	// killLeader kills the leader instead of a follower.
+	killLeader bool
+	verbose    bool
+	windows    windows
 
 	dropEvery int
 }
@@ -356,7 +358,7 @@ func (d *demo) disturb() error {
 	}
 	switch {
 	case d.killed == nil && at >= killAt && (d.tally.inFlight() > 0 || d.published):
-		n, ok := d.cover.victim()
+		n, ok := d.cover.victim(d.opts.killLeader)
 		if !ok {
 			return errors.New("there is no worker to kill")
 		}
