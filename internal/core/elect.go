@@ -223,7 +223,7 @@ func (c *Core) undoCampaign(d Done) {
 		return
 	}
 	c.leadKey.rev = d.Rev // of an ambiguous write, a read finds it
-	c.release(&c.leadKey, done)
+	c.release(&c.leadKey, func(bool) { done() })
 }
 
 func (c *Core) leaderValue() []byte {
@@ -348,9 +348,9 @@ func (c *Core) releaseKey() {
 	}
 	e := &c.elect
 	e.rev, e.changed, e.resign = max(e.rev, c.leadKey.rev), c.now, true
-	c.release(&c.leadKey, func() {
+	c.release(&c.leadKey, func(gone bool) {
 		e.resign = false
-		if e.rev <= c.leadKey.rev {
+		if gone && e.rev <= c.leadKey.rev {
 			e.rev, e.rec = 0, leaderRecord{}
 		}
 		c.resumeStop()

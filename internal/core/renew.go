@@ -221,25 +221,25 @@ func (c *Core) resumeRelease(r *renewal, epoch int) {
 }
 
 // release stops to renew a key and deletes it, if it still is the own, once the
-// write in flight is answered.
-func (c *Core) release(r *renewal, then func()) {
+// write in flight is answered. then is told whether the key is known to be gone.
+func (c *Core) release(r *renewal, then func(gone bool)) {
 	key := r.key()
 	c.deactivate(r)
 	var del func()
 	del = func() {
 		if !c.conn.up {
-			then()
+			then(false)
 			return
 		}
 		c.kv(KV{Verb: Delete, Bucket: r.bucket, Key: key, Rev: r.rev, Timeout: c.renewTimeout()}, false, func(d Done) {
 			if d.Err != Conflict {
-				then()
+				then(d.Err == OK || d.Err == NotFound)
 				return
 			}
 			// An own write seemed to fail and did not.
 			c.kv(KV{Verb: Get, Bucket: r.bucket, Key: key, Timeout: c.renewTimeout()}, false, func(d Done) {
 				if inc, err := r.holder(d.Val); d.Err != OK || err != nil || !c.mine(inc) || d.Rev == r.rev {
-					then()
+					then(d.Err == NotFound)
 					return
 				}
 				r.rev = d.Rev

@@ -117,6 +117,9 @@ func (p *Worker) tell(ev core.Event) {
 func (p *Worker) step(ev core.Event) {
 	w := p.world
 	w.trace.add(w.now, p.name, "<- %s", showEvent(ev))
+	if r, ok := ev.(core.Refresh); ok {
+		w.after(w.cfg.MinRebalanceInterval+3*w.cfg.OperationTimeout+time.Second, func() { p.answered(r.ID) })
+	}
 	effects := p.core.Step(p.local(), ev)
 	p.snap = p.core.Snapshot()
 	if w.cfg.Exclusive && p.local() >= p.snap.LeaseEnd { // contexts end, and do not begin again
@@ -356,7 +359,6 @@ func (p *Worker) Refresh() {
 	p.lastCall++
 	id := p.lastCall
 	p.refreshes[id] = w.now
-	w.after(w.cfg.MinRebalanceInterval+3*w.cfg.OperationTimeout+time.Second, func() { p.answered(id) })
 	p.tell(core.Refresh{ID: id})
 }
 
