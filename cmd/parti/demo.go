@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
 	"github.com/arloliu/parti"
 )
 
@@ -155,38 +153,6 @@ func goSource(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("ask go for its source, the default input: %w: name a folder of text files with --input", err)
 	}
 	return filepath.Join(strings.TrimSpace(string(out)), "src"), nil
-}
-
-// describe prints what is going to be done, and with what.
-func (d *demo) describe() {
-	in, w := d.in, d.opts.windows
-	defaults := parti.DefaultConfig()
-	var b strings.Builder
-	line := func(name, format string, args ...any) {
-		fmt.Fprintf(&b, "  %-9s%s\n", name, fmt.Sprintf(format, args...))
-	}
-	b.WriteString("\nparti demo: a fleet of processes counts words, one is killed and one joins on the way\n\n")
-	line("input", "%s: %s text files, %s, %s words counted by one process", in.root, thousands(len(in.files)),
-		humanize.Bytes(uint64(in.bytes)), thousands(in.want.total))
-	left := fmt.Sprintf("%s binary files left out", thousands(in.binary))
-	if in.special > 0 {
-		left += fmt.Sprintf(", %s links and other special files", thousands(in.special))
-	}
-	if n := len(in.unreadable); n > 0 {
-		left += fmt.Sprintf(", %s unreadable (%s first)", thousands(n), in.unreadable[0])
-	}
-	line("", "%s; %s files over %s in several pieces", left, thousands(in.largeFiles), humanize.IBytes(pieceSize))
-	line("messages", "%s in %s partitions, one per top-level folder", thousands(in.messages), thousands(len(in.parts)))
-	line("nats", "%s", d.bus.about)
-	line("windows", "PlannedScaleWindow %s (default %s), MinRebalanceInterval %s (default %s), AckWait %s;",
-		w.PlannedScaleWindow, defaults.PlannedScaleWindow, w.MinRebalanceInterval, defaults.Assignment.MinRebalanceInterval, w.AckWait)
-	line("", "the rest is default: HeartbeatInterval %s, HeartbeatTTL %s, EmergencyGracePeriod %s, ColdStartSettle %s",
-		defaults.HeartbeatInterval, defaults.HeartbeatTTL, defaults.EmergencyGracePeriod, defaults.ColdStartSettle)
-	if d.opts.pace > 0 {
-		line("pace", "publishing is spread over %s, so that there is work in flight: this is no benchmark", d.opts.pace)
-	}
-	b.WriteByte('\n')
-	d.show.print(b.String())
 }
 
 // work runs the fleet until everything is counted, and ends it.
@@ -394,72 +360,6 @@ func (d *demo) finished() bool {
 		return false
 	}
 	return d.opts.calm || d.joinReady && d.cover.full()
-}
-
-// fleetSays takes an event of the fleet.
-func (d *demo) fleetSays(ev fleetEvent) error {
-	p := d.fleet.procs[ev.proc]
-	switch {
-	case ev.ended:
-		d.fleet.forget(ev.proc)
-		d.cover.gone(ev.proc)
-		switch {
-		case p.killed || d.ending && ev.err == nil:
-		case ev.err == nil:
-			return fmt.Errorf("%s ended by itself", p.label())
-		default:
-			return fmt.Errorf("%s ended: %w", p.label(), ev.err)
-		}
-	case ev.report != nil:
-		if ev.report.Worker != "" {
-			p.id = ev.report.Worker
-		}
-		d.workerSays(p, *ev.report)
-	default:
-		d.show.say("%s: %s", p.label(), ev.stderr)
-	}
-	return nil
-}
-
-// workerSays takes the report of a worker.
-func (d *demo) workerSays(p *process, r report) {
-	switch r.Kind {
-	case reportStarted:
-		d.cover.is(p.n, func(w *workerState) { w.id, w.ready, w.leader = p.id, true, r.Leader })
-		role := "follows"
-		if r.Leader {
-			role = "leads"
-		}
-		d.joinReady = d.joinReady || p == d.joined
-		d.show.say("%s is in the fleet and %s", p.label(), role)
-	case reportLeader:
-		d.cover.is(p.n, func(w *workerState) { w.leader = r.Leader })
-	case reportAssignment:
-		d.cover.change(p.n, r.Worker, r.Added, r.Removed)
-		if !d.ending {
-			d.show.say("      %s: %d partitions taken over, %d given up", p.label(), len(r.Added), len(r.Removed))
-		}
-	case reportRebalance:
-		if d.ending {
-			return // the leave of the fleet at the end
-		}
-		d.rebalances++
-		what := fmt.Sprintf("%d partitions move", r.Moves)
-		if r.Reason == coldStart {
-			what = fmt.Sprintf("%d partitions get their first owner", len(d.parts))
-		}
-		d.show.say("REBALANCE  %s: %s, decided by %s", strings.ReplaceAll(r.Reason, "_", " "), what, p.label())
-	case reportState:
-		if d.opts.verbose {
-			d.show.say("      %s: %s -> %s", p.label(), r.From, r.To)
-		}
-	case reportForced:
-		d.forced++
-	case reportError:
-		if !d.ending || d.opts.verbose {
-			d.show.say("      %s: %s", p.label(), r.Text)
-		}
-	}
 }
 
 // end ends every worker, by force when it takes too long.
