@@ -488,8 +488,10 @@ func TestStartThatFailsLeavesNothing(t *testing.T) {
 			cancel()
 			return ctx, cancel
 		}, want: context.Canceled},
-		"startup timeout": {cfg: parti.Config{StartupTimeout: 2 * time.Second, ColdStartWindow: time.Hour, ColdStartSettle: time.Hour, PlannedScaleWindow: time.Second},
-			ctx: after(3 * time.Hour), want: context.DeadlineExceeded},
+		"startup timeout": {
+			cfg: parti.Config{StartupTimeout: 2 * time.Second, ColdStartWindow: time.Hour, ColdStartSettle: time.Hour, PlannedScaleWindow: time.Second},
+			ctx: after(3 * time.Hour), want: context.DeadlineExceeded,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
@@ -502,7 +504,7 @@ func TestStartThatFailsLeavesNothing(t *testing.T) {
 				if !errors.Is(err, s.want) || !strings.Contains(err.Error(), s.text) {
 					t.Errorf("start: %v, want %v with %q", err, s.want, s.text)
 				}
-				if s.want != context.Canceled {
+				if !errors.Is(s.want, context.Canceled) {
 					nothingLeft(t, srv)
 				}
 				// The id can be claimed at once, by the same manager too.

@@ -1,6 +1,8 @@
 package strategy
 
 import (
+	"slices"
+
 	"github.com/arloliu/parti/internal/plan"
 )
 
@@ -112,8 +114,8 @@ func (b *balancer) improve(bold bool) bool {
 	if b.outside() < before {
 		return true
 	}
-	for n := len(b.undo) - 1; n >= 0; n-- {
-		i, o := b.undo[n].partition, b.undo[n].owner
+	for _, u := range slices.Backward(b.undo) {
+		i, o := u.partition, u.owner
 		b.load[b.owners[i]] -= b.weights[i]
 		b.load[o] += b.weights[i]
 		b.owners[i] = o

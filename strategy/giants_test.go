@@ -50,8 +50,10 @@ func TestGiantSitsAlone(t *testing.T) {
 // Two giants of one worker part, and the heavier stays.
 func TestTheHeavierGiantStays(t *testing.T) {
 	list := []parti.Partition{
-		{Keys: []string{"giant", "a"}, Weight: 1_000}, {Keys: []string{"giant", "b"}, Weight: 900},
-		{Keys: []string{"c"}, Weight: 10}, {Keys: []string{"d"}, Weight: 10},
+		{Keys: []string{"giant", "a"}, Weight: 1_000},
+		{Keys: []string{"giant", "b"}, Weight: 900},
+		{Keys: []string{"c"}, Weight: 10},
+		{Keys: []string{"d"}, Weight: 10},
 	}
 	in := parti.RebalanceInput{
 		Workers:    []parti.WorkerInfo{{ID: "w0", Capacity: 1}, {ID: "w1", Capacity: 1}, {ID: "w2", Capacity: 1}},
