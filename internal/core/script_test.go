@@ -367,6 +367,14 @@ func configure(cfg *Config, args []string) error {
 			*p = x
 		case *bool:
 			*p = text == "true"
+		case *[5]time.Duration: // info/warn/error/critical
+			for i, s := range strings.Split(text, "/") {
+				d, err := time.ParseDuration(s)
+				if err != nil {
+					return err
+				}
+				p[i+1] = d
+			}
 		case *Process: // boot/pid/start
 			parts := strings.Split(text, "/")
 			pid, err := strconv.Atoi(parts[1])
