@@ -95,7 +95,8 @@ func play(t *testing.T, text string) string {
 
 type script struct {
 	*world
-	cfg Config // of the cores to come
+	cfg    Config // of the cores to come
+	digest string // of the last value that a foreign hand wrote, written DIGEST in the next one
 }
 
 // do runs one command.
@@ -191,7 +192,8 @@ var fleetCommands = map[string]func(*script, []string) error{
 	// put BUCKET KEY VALUE: a foreign hand writes
 	"put": func(s *script, args []string) error {
 		b := slices.Index(bucketNames[:], args[0])
-		key, val := "g."+args[1], []byte(strings.Join(args[2:], " "))
+		key, val := "g."+args[1], []byte(strings.ReplaceAll(strings.Join(args[2:], " "), "DIGEST", s.digest))
+		s.digest = digest(val)
 		if e, err := s.kv.Get(b, key); err == nil {
 			_, err = s.kv.Update(b, key, val, e.Rev)
 			s.wakeWatches()
