@@ -172,7 +172,11 @@ func (c *Core) retryRenewal(r *renewal) {
 		c.renew(r)
 		return
 	}
-	c.timer.set(r.timer, c.now+min(c.backoff(r.tries-2), r.interval()))
+	at := c.now + c.backoff(r.tries-2)
+	if r.due > c.now {
+		at = min(at, r.due)
+	}
+	c.timer.set(r.timer, at)
 }
 
 // inspect reads a key whose revision is not the expected one: an own write that

@@ -189,6 +189,12 @@ var fleetCommands = map[string]func(*script, []string) error{
 		}
 		return nil
 	},
+	// raw BUCKET KEY: a value as it is in the store
+	"raw": func(s *script, args []string) error {
+		e, err := s.kv.Get(slices.Index(bucketNames[:], args[0]), "g."+args[1])
+		s.printf("--", "%s", e.Val)
+		return err
+	},
 	// put BUCKET KEY VALUE: a foreign hand writes
 	"put": func(s *script, args []string) error {
 		b := slices.Index(bucketNames[:], args[0])
@@ -369,6 +375,8 @@ func configure(cfg *Config, args []string) error {
 			*p = x
 		case *bool:
 			*p = text == "true"
+		case *[NumBuckets]string:
+			copy(p[:], strings.Split(text, "/"))
 		case *[5]time.Duration: // info/warn/error/critical
 			for i, s := range strings.Split(text, "/") {
 				d, err := time.ParseDuration(s)
