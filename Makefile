@@ -22,7 +22,7 @@ test: ## the tests, without the race detector
 check: fmt-check tidy vet lint test nested race ## everything that a change must pass
 
 sim: ## simulate fleets from SEEDS seeds (make sim SEEDS=1000)
-	go test ./internal/sim -count=1 -timeout=0 -run Sim -args -seeds=$(SEEDS)
+	go test ./internal/sim -count=1 -timeout=0 -run '^TestSim$$' -args -seeds=$(SEEDS)
 
 bench: ## benchmarks; compare two outputs with `make benchstat A=old B=new`
 	go test -run '^$$' -bench . -benchmem ./...

@@ -19,17 +19,7 @@ const maxRounds = 64
 //
 // Its result is a fixed point: with it as previous owners nothing moves.
 func balance(p *problem, homes []int32, width float64) []int32 {
-	n := len(p.workers)
-	b := &balancer{
-		problem: p,
-		homes:   homes,
-		owners:  make([]int32, len(p.order)),
-		need:    make([]int64, n),
-		key:     make([]int64, n),
-		next:    make([]int, n),
-		pool:    make([]int32, 0, len(p.order)/16),
-		undo:    make([]change, 0, len(p.order)/16),
-	}
+	b := newBalancer(p, homes)
 	if p.prev == nil {
 		// A cold start fills a narrower band, so that the first change need not
 		// begin with repairs.
@@ -66,6 +56,20 @@ type balancer struct {
 	next      []int
 	heap      topHeap
 	items     items
+}
+
+func newBalancer(p *problem, homes []int32) *balancer {
+	n := len(p.workers)
+	return &balancer{
+		problem: p,
+		homes:   homes,
+		owners:  make([]int32, len(p.order)),
+		need:    make([]int64, n),
+		key:     make([]int64, n),
+		next:    make([]int, n),
+		pool:    make([]int32, 0, len(p.order)/16),
+		undo:    make([]change, 0, len(p.order)/16),
+	}
 }
 
 // change remembers an owner that a round changed.

@@ -110,16 +110,17 @@ func TestAssignAloneKeepsMostOwners(t *testing.T) {
 
 func TestReturningWorkerFindsItsPartitions(t *testing.T) {
 	eachFleet(t, 2, func(t *testing.T, tr *trial) {
+		limit := 0.02
 		if len(tr.workers) < 64 {
-			t.Skip("stated for 64 workers and more")
+			limit = 0.03 // a worker is a sixth of the whole
 		}
 		before, names := tr.owners, slices.Clone(tr.workers)
 		gone := tr.workers[5]
 		tr.leave(5)
 		tr.joinAs(gone)
 		_, weight := plan.Moved(plan.Translate(before, names, tr.workers), tr.owners, tr.weights)
-		if part := float64(weight) / float64(tr.total()); part > 0.02 {
-			t.Errorf("%.4f of the weight is elsewhere than before, want at most 0.02", part)
+		if part := float64(weight) / float64(tr.total()); part > limit {
+			t.Errorf("%.4f of the weight is elsewhere than before, want at most %.2f", part, limit)
 		}
 	})
 }

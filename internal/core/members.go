@@ -64,7 +64,7 @@ func (c *Core) sawBeat(w string, ev Watched, live bool) {
 		l.members[w] = m
 	}
 	if m.inc != rec.Inc {
-		m.inc, m.joined, m.proven = rec.Inc, c.now, false
+		m.inc, m.joined, m.seen, m.proven = rec.Inc, c.now, c.now, false
 		m.rec, m.compared = hbRecord{}, 0
 	}
 	if m.rev == 0 && !live {
