@@ -60,7 +60,8 @@ func (c *Core) sawBeat(w string, ev Watched, live bool) {
 		m = &member{worker: w}
 		l.members[w] = m
 	}
-	if m.inc != rec.Inc {
+	another := m.inc != rec.Inc
+	if another {
 		m.inc, m.joined, m.proven = rec.Inc, c.now, false
 		m.rec, m.compared = hbRecord{}, 0
 	}
@@ -70,7 +71,7 @@ func (c *Core) sawBeat(w string, ev Watched, live bool) {
 	if rec.Refresh > m.rec.Refresh && m.rev != 0 || rec.Refresh > 0 && m.rev == 0 && live {
 		l.refreshAsked = true
 	}
-	if live || m.rev != 0 || m.seen >= l.began {
+	if live || another || m.rev != 0 || m.seen >= l.began {
 		m.seen = c.now
 	}
 	m.rec, m.rev = rec, ev.Rev
