@@ -16,6 +16,7 @@ type adoption struct {
 	seen      version // of the latest head obeyed in this life
 	lifecycle string
 	confirmed time.Duration // when the assignment was last known to be current
+	looked    time.Duration // when the head was last seen or found absent, whatever it was
 
 	named bool    // a head has named the present incarnation
 	void  bool    // what the shell may still run was granted to an incarnation that has ended
@@ -64,7 +65,7 @@ func (c *Core) readHead() {
 		case OK:
 			c.sawHead(d.Val, d.Rev)
 		case NotFound: // not obeyed, but known
-			c.adopt.confirmed = c.now
+			c.adopt.looked = c.now
 		default:
 		}
 		c.measure(MetricCacheAge, (c.now - c.adopt.confirmed).Seconds(), "")
@@ -76,6 +77,7 @@ func (c *Core) sawHead(val []byte, rev uint64) {
 	if c.life.phase != running || !c.claim.held || c.life.stopping() {
 		return
 	}
+	a.looked = c.now
 	if rev == a.rev {
 		a.confirmed = c.now
 		return

@@ -176,7 +176,7 @@ func (c *Core) considerExit() {
 		c.timer.set(timerExit, at)
 		return
 	}
-	if c.claim.held && (c.idKey.proved < g.good || c.adopt.confirmed < g.good) {
+	if c.claim.held && (c.idKey.proved < g.good || c.adopt.looked < g.good) {
 		if c.idKey.proved < g.good {
 			c.renew(&c.idKey)
 		}

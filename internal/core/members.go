@@ -12,13 +12,16 @@ type member struct {
 	inc    string
 	rec    hbRecord
 	rev    uint64        // of the heartbeat; 0 = never seen, named by the head only
-	seen   time.Duration // when it last changed, on this clock
+	seen   time.Duration // when it last changed, on this clock; at first, when it was first looked for
+	alive  time.Duration // when it last changed while this worker watched
 	joined time.Duration // when this incarnation was first seen
 	proven bool          // a change was seen, so that it is no leftover of a dead fleet
 	dead   bool
+	// looking: its heartbeat is being read, or its lease ended, before it counts
+	// as dead.
+	looking bool
 	// compared: the refresh whose list was compared with the leader's.
 	compared uint64
-	looking  bool // its heartbeat is being read, or its lease ended, before it counts as dead
 }
 
 // verdictGap is how long a verdict waits for others that are due, so that a node
@@ -60,9 +63,8 @@ func (c *Core) sawBeat(w string, ev Watched, live bool) {
 		m = &member{worker: w}
 		l.members[w] = m
 	}
-	another := m.inc != rec.Inc
-	if another {
-		m.inc, m.joined, m.proven = rec.Inc, c.now, false
+	if m.inc != rec.Inc {
+		m.inc, m.joined, m.seen, m.proven = rec.Inc, c.now, c.now, false
 		m.rec, m.compared = hbRecord{}, 0
 	}
 	if m.rev == 0 && !live {
@@ -71,11 +73,14 @@ func (c *Core) sawBeat(w string, ev Watched, live bool) {
 	if rec.Refresh > m.rec.Refresh && m.rev != 0 || rec.Refresh > 0 && m.rev == 0 && live {
 		l.refreshAsked = true
 	}
-	if live || another || m.rev != 0 || m.seen >= l.began {
+	if live || m.rev != 0 || m.seen >= l.began {
 		m.seen = c.now
 	}
 	m.rec, m.rev = rec, ev.Rev
 	m.proven = m.proven || live
+	if live {
+		m.alive = c.now
+	}
 	if rec.Revoked == 0 {
 		m.dead, m.looking = false, false
 	}
@@ -109,7 +114,7 @@ func (c *Core) judge() {
 		if outage[w] {
 			at = min(at+m.rec.Allowance.duration(), max(at, c.silentSince(m)+c.memberTTL(m)+c.cfg.RecoveryGracePeriod))
 		}
-		if m.seen < c.degraded.left {
+		if m.alive < c.degraded.left {
 			at = max(at, c.degraded.left+c.cfg.RecoveryGracePeriod)
 		}
 		if c.now < at {

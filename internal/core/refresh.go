@@ -100,7 +100,8 @@ func (c *Core) listed(list *List) {
 	if c.cfg.RefreshInterval > 0 {
 		c.timer.set(timerSource, c.now+c.cfg.RefreshInterval)
 	}
-	if n := len(l.list.IDs); len(list.IDs)*2 < n && l.shrunk != list.Digest {
+	believed := l.fresh != nil && l.fresh.Digest == list.Digest
+	if n := len(l.list.IDs); len(list.IDs)*2 < n && l.shrunk != list.Digest && !believed {
 		l.shrunk = list.Digest
 		c.report(FaultSource, "the list shrank from "+strconv.Itoa(n)+" to "+strconv.Itoa(len(list.IDs))+
 			" partitions; it is read again before that is believed")
