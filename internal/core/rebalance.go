@@ -76,7 +76,9 @@ func (c *Core) beginLeading() {
 	for _, s := range l.seats {
 		if s != nil {
 			m := &member{worker: s.worker, inc: s.inc, seen: c.now, joined: c.now}
-			if last := c.elect.last; last.worker == m.worker && last.inc == m.inc {
+			// In the Exclusive mode only the heartbeat tells how long a lease
+			// lasts, and this worker has not followed it.
+			if last := c.elect.last; !c.cfg.Exclusive && last.worker == m.worker && last.inc == m.inc {
 				m.seen = last.seen
 			}
 			l.members[s.worker] = m
