@@ -134,3 +134,19 @@ func TestScansBeginElsewhereForOtherWorkers(t *testing.T) {
 		t.Errorf("10 fleets begin at %d places", len(starts))
 	}
 }
+
+func TestEvenWeightsMayBeRoundedEitherWay(t *testing.T) {
+	var items []item
+	for range 31 {
+		items = append(items, item{7, 0, 0})
+	}
+	b := small(t, 3, items...) // 10⅓ each
+	for w := range 3 {
+		if b.low[w] != 70 || b.high[w] != 77 {
+			t.Errorf("worker %d: band %d to %d, want 10 to 11 partitions", w, b.low[w], b.high[w])
+		}
+	}
+	if !slices.Equal(b.level, []int64{77, 70, 70}) {
+		t.Errorf("levels %v, want the holder of most to keep the extra one", b.level)
+	}
+}
