@@ -28,8 +28,8 @@ func balance(p *problem, homes []int32, width float64) []int32 {
 		b.refine()
 	} else {
 		copy(b.owners, p.prev)
-		b.start = p.scanStart()
 	}
+	b.start = p.scanStart()
 	b.aim(width)
 	if b.collect() {
 		b.round()
