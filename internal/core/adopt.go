@@ -30,7 +30,6 @@ type adoption struct {
 	tries    int
 	applySeq uint64
 	applying map[uint64]applyState
-	draining bool // the shell is letting go of something
 	reading  bool // the head is being read
 }
 

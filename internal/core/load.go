@@ -94,7 +94,7 @@ func (l *leader) load(head headRecord, parts []partRecord, drains []drainRecord)
 	index := make(map[string]int32, len(items))
 	for i, it := range items {
 		list.IDs, list.Weights = append(list.IDs, it.id), append(list.Weights, it.weight)
-		index[it.id] = int32(i) //nolint:gosec // a list is shorter than 2^31
+		index[it.id] = int32(i)
 	}
 	n := len(items)
 	l.list, l.owner, l.next, l.token = list, make([]int32, n), make([]int32, n), make([]Token, n)

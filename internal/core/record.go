@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -79,6 +80,10 @@ type version struct {
 
 func (a version) less(b version) bool {
 	return a.Term < b.Term || a.Term == b.Term && a.Version < b.Version
+}
+
+func (v version) String() string {
+	return strconv.FormatUint(v.Term, 10) + "." + strconv.FormatUint(v.Version, 10)
 }
 
 // ref names a payload or a drain list: the commit that wrote it, and the digest

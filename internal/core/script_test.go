@@ -109,7 +109,7 @@ func (s *script) do(args []string) error {
 		return fmt.Errorf("no such command, or no worker named")
 	}
 	if f, ok := nodeCommands[cmd]; ok {
-		for _, name := range strings.Split(args[0], ",") {
+		for name := range strings.SplitSeq(args[0], ",") {
 			if err := f(s.node(name), args[1:]); err != nil {
 				return err
 			}
@@ -125,7 +125,7 @@ var fleetCommands = map[string]func(*script, []string) error{
 	"config": func(s *script, args []string) error { return configure(&s.cfg, args) },
 	// new NAMES Field=value ...: cores
 	"new": func(s *script, args []string) error {
-		for _, name := range strings.Split(args[0], ",") {
+		for name := range strings.SplitSeq(args[0], ",") {
 			cfg := s.cfg
 			if err := configure(&cfg, args[1:]); err != nil {
 				return err
@@ -136,7 +136,7 @@ var fleetCommands = map[string]func(*script, []string) error{
 	},
 	// start NAMES Field=value ...: new cores, started
 	"start": func(s *script, args []string) error {
-		for _, name := range strings.Split(args[0], ",") {
+		for name := range strings.SplitSeq(args[0], ",") {
 			cfg := s.cfg
 			if err := configure(&cfg, args[1:]); err != nil {
 				return err

@@ -63,7 +63,6 @@ type node struct {
 	applying  *Apply
 	next      *Apply
 	running   map[string]Token
-	applied   int // answered so far
 	ended     bool
 }
 
