@@ -82,8 +82,8 @@ func (a version) less(b version) bool {
 	return a.Term < b.Term || a.Term == b.Term && a.Version < b.Version
 }
 
-func (v version) String() string {
-	return strconv.FormatUint(v.Term, 10) + "." + strconv.FormatUint(v.Version, 10)
+func (a version) String() string {
+	return strconv.FormatUint(a.Term, 10) + "." + strconv.FormatUint(a.Version, 10)
 }
 
 // ref names a payload or a drain list: the commit that wrote it, and the digest
