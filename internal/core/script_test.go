@@ -298,6 +298,16 @@ var nodeCommands = map[string]func(*node, []string) error{
 	},
 	// strategy NAME broken|well
 	"strategy": func(n *node, args []string) error { n.planBad = args[0] == "broken"; return nil },
+	// slow NAME: plans are not answered until "plans"
+	"slow": func(n *node, _ []string) error { n.planSlow = true; return nil },
+	"plans": func(n *node, _ []string) error {
+		n.planSlow = false
+		for _, p := range n.plans {
+			n.tell(Done{Op: p.Op, Owners: balance(p)})
+		}
+		n.plans = nil
+		return nil
+	},
 	// agent NAME yes|no|error|hold
 	"agent": func(n *node, args []string) error { n.agent = args[0]; return nil },
 	// agentsays NAME yes|no: to what is held
