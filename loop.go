@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -30,11 +31,10 @@ type run struct {
 	log    Logger
 	causes causes
 
-	ctx     context.Context // of everything beside the loop
-	cancel  context.CancelFunc
-	own     tasks // our goroutines, which end soon after ctx does
-	closing tasks // those that end watches, which need ctx
-	users   tasks // goroutines inside users' code, which may stay there
+	ctx    context.Context // of everything beside the loop
+	cancel context.CancelFunc
+	own    tasks // our goroutines, which end soon after ctx does
+	users  tasks // goroutines inside users' code, which may stay there
 
 	store    kvStore
 	ops      opQueue
@@ -106,7 +106,7 @@ func newRun(parent context.Context, m *Manager) *run {
 func (r *run) begin(startup time.Duration) {
 	r.ops = opQueue{ctx: r.ctx, own: &r.own, store: r.store, causes: &r.causes, post: r.box.post, gone: r.rebind}
 	r.watches = watches{
-		ctx: r.ctx, own: &r.own, closing: &r.closing, store: r.store, post: r.box.post, gone: r.rebind,
+		ctx: r.ctx, own: &r.own, store: r.store, post: r.box.post, gone: r.rebind,
 		timeout: r.m.cfg.OperationTimeout,
 	}
 	r.core = r.m.newCore(r.m.coreConfig(r.store, startup))
@@ -130,10 +130,8 @@ func (r *run) loop(start core.Event) {
 	var batch []core.Event
 	for {
 		batch = r.box.take(batch)
-		for _, ev := range batch {
-			if r.step(ev) {
-				return
-			}
+		if slices.ContainsFunc(batch, r.step) {
+			return // ended
 		}
 		timer.Stop()
 		if at, ok := r.core.Wake(); ok {
@@ -182,14 +180,9 @@ func (r *run) finish() {
 	r.endSetup(nil)
 	r.box.close()
 	r.watches.endAll()
-	grace := make(chan struct{})
-	t := time.AfterFunc(abortGrace, func() { close(grace) })
-	r.closing.wait(grace, "")
-	t.Stop()
 	r.cancel()
 	r.applier.letGo()
 	r.own.wait(nil, "")
-	r.closing.wait(nil, "")
 	if r.store != nil {
 		r.store.Close()
 	}
