@@ -123,9 +123,7 @@ func (c *fakeConn) RemoveStatusListener(ch chan nats.Status) {
 	c.listeners = slices.DeleteFunc(c.listeners, func(l chan nats.Status) bool { return l == ch })
 }
 
-//nolint:revive // the name is that of nats.go
-func (c *fakeConn) ConnectedServerId() string { return "server-1" }
-
+func (c *fakeConn) serverID() string         { return "server-1" }
 func (c *fakeConn) allowance() time.Duration { return time.Second }
 func (c *fakeConn) warnings() []string       { return nil }
 

@@ -131,7 +131,7 @@ func (r *run) loop(start core.Event) {
 	for {
 		batch = r.box.take(batch)
 		if slices.ContainsFunc(batch, r.step) {
-			return // ended
+			return
 		}
 		timer.Stop()
 		if at, ok := r.core.Wake(); ok {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/arloliu/parti/internal/core"
 )
@@ -19,7 +18,9 @@ func (r *run) start(ctx context.Context) error {
 		select {
 		case <-r.started:
 		case <-r.over:
-			err = r.startError()
+			if !r.hasStarted() { // it may have ended since
+				err = r.startError()
+			}
 		case <-ctx.Done():
 			if !r.hasStarted() {
 				err = fmt.Errorf("%w while waiting for %s", ctxErr(ctx), awaited(r.m.State()))
@@ -82,13 +83,14 @@ func (r *run) startError() error {
 
 // awaited says what Start waits for in a state.
 func awaited(s State) string {
-	if s == StateInit || s == StateClaimingID {
+	switch s {
+	case StateInit, StateClaimingID:
 		return "a worker id"
-	}
-	if s == StateElection {
+	case StateElection:
 		return "a leader"
+	default:
+		return "an assignment that names this worker"
 	}
-	return "an assignment that names this worker"
 }
 
 // stop ends a run in order, or, when its time is up, without it.

@@ -2,6 +2,7 @@ package core
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -15,6 +16,7 @@ type adoption struct {
 	seen      version // of the latest head obeyed in this life
 	lifecycle string
 	confirmed time.Duration // when the assignment was last known to be current
+	looked    time.Duration // when the head was last seen or found absent, whatever it was
 
 	named bool    // a head has named the present incarnation
 	void  bool    // what the shell may still run was granted to an incarnation that has ended
@@ -63,7 +65,7 @@ func (c *Core) readHead() {
 		case OK:
 			c.sawHead(d.Val, d.Rev)
 		case NotFound: // not obeyed, but known
-			c.adopt.confirmed = c.now
+			c.adopt.looked = c.now
 		default:
 		}
 		c.measure(MetricCacheAge, (c.now - c.adopt.confirmed).Seconds(), "")
@@ -75,6 +77,7 @@ func (c *Core) sawHead(val []byte, rev uint64) {
 	if c.life.phase != running || !c.claim.held || c.life.stopping() {
 		return
 	}
+	a.looked = c.now
 	if rev == a.rev {
 		a.confirmed = c.now
 		return
@@ -94,6 +97,10 @@ func (c *Core) sawHead(val []byte, rev uint64) {
 	}
 	a.head, a.rev, a.seen, a.confirmed = head, rev, head.at(), c.now
 	c.elect.seen = max(c.elect.seen, head.Term)
+	if c.elect.phase == leads && head.Term > c.elect.term {
+		c.stepDown("another leader took term "+strconv.FormatUint(head.Term, 10), true)
+	}
+	c.sawCommit(head.at(), rev)
 	c.obey()
 }
 
@@ -109,22 +116,26 @@ func (c *Core) obey() {
 		return
 	}
 	i := slices.IndexFunc(a.head.Seats, func(s headSeat) bool { return s.Worker == c.worker() })
+	named := i >= 0 && a.head.Seats[i].Inc == c.inc
+	part := ref{}
+	if named {
+		part = a.head.Seats[i].Part
+	}
 	switch {
-	case i < 0 || a.head.Seats[i].Inc != c.inc:
-		if a.named { // it did name this incarnation: now it owns nothing
-			c.log(Warn, "not part of the assignment any more", "version", a.head.Version)
-			a.part = ref{}
-			c.apply(nil, true)
-		}
-	case a.named && a.head.Seats[i].Part == a.part:
+	case !named && !a.named: // not yet
+	case a.named && part == a.part:
 		a.lifecycle = a.head.Lifecycle
 		if len(a.applying) == 0 {
 			a.applied = a.seen
 		} else {
 			c.apply(a.owned, true)
 		}
+	case !named: // it did name this incarnation: now it owns nothing
+		c.log(Warn, "not part of the assignment any more", "version", a.head.Version)
+		a.part = ref{}
+		c.apply(nil, true)
 	default:
-		c.fetch(a.head.Seats[i].Part)
+		c.fetch(part)
 	}
 }
 
@@ -150,7 +161,7 @@ func (c *Core) fetch(want ref) {
 			return
 		}
 		if d.Err == OK && digest(d.Val) == want.Digest {
-			if rec, err := decodePart(d.Val); err == nil && rec.Inc == inc {
+			if rec, err := decode[partRecord](d.Val); err == nil && rec.Inc == inc {
 				a.tries = 0
 				want.Worker = ""
 				a.part = want
@@ -189,8 +200,11 @@ func ownedBy(rec partRecord) []Owned {
 func (c *Core) apply(owned []Owned, named bool) {
 	a := &c.adopt
 	if c.degraded.in {
-		owned = retained(a.owned, owned)
-		a.part = ref{Version: 1, Digest: "partial"} // read again after the exit
+		kept := retained(a.owned, owned)
+		if !slices.Equal(kept, owned) {
+			a.part = ref{Version: 1, Digest: "partial"} // read again after the exit
+		}
+		owned = kept
 	}
 	gave := givesUp(a.owned, owned)
 	a.owned, a.named, a.void = owned, named, a.void && !named

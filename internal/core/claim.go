@@ -77,16 +77,24 @@ func (c *Core) dropTicket(then func()) {
 func (c *Core) claimWatchBegins() {
 	c.claim.ready = false
 	c.claim.ids, c.claim.tickets = map[int]holder{}, map[string]ticket{}
+	c.judgeAnew()
+}
+
+// judgeAnew begins the wait for the holders again: what a watch did not show
+// while it was lost is no silence of theirs.
+func (c *Core) judgeAnew() {
+	if c.claim.judging {
+		c.extendStartup(c.now - c.claim.judged)
+		c.claim.judged = c.now
+	}
 }
 
 func (c *Core) onClaimWatch(ev Watched) {
 	if !c.claim.active {
 		return
 	}
-	if s, ok := c.tail(ev.Key, "id"); ok {
-		if n, err := strconv.Atoi(s); err == nil {
-			c.sawID(n, ev)
-		}
+	if n, ok := c.idNumber(ev.Key); ok {
+		c.sawID(n, ev)
 	} else if inc, ok := c.tail(ev.Key, "ticket"); ok {
 		if ev.Deleted {
 			delete(c.claim.tickets, inc)

@@ -147,7 +147,7 @@ func (c *Core) writeHead() {
 	c.kv(KV{
 		Verb: Update, Bucket: Assignments, Key: c.headKeyName(), Val: encode(k.head), Rev: l.rev,
 	}, k.tries > 0, func(d Done) {
-		if c.lead == nil || c.lead.term != term || k.head.Version != v {
+		if c.lead == nil || c.lead.term != term || k.head.Version != v || !k.writing {
 			return
 		}
 		k.writing = false
@@ -162,6 +162,15 @@ func (c *Core) writeHead() {
 	})
 }
 
+// sawCommit takes the head being written, as the watch shows it, for the answer
+// that it was written.
+func (c *Core) sawCommit(at version, rev uint64) {
+	if l := c.lead; c.leading() && l.commit.writing && at == l.commit.head.at() {
+		l.commit.writing = false
+		c.committed(rev)
+	}
+}
+
 // inspectHead reads a head that could not be written: an own write without an
 // answer, or another leader's.
 func (c *Core) inspectHead() {
@@ -170,7 +179,7 @@ func (c *Core) inspectHead() {
 	k.writing = true
 	term, v := l.term, k.head.Version
 	c.kv(KV{Verb: Get, Bucket: Assignments, Key: c.headKeyName()}, true, func(d Done) {
-		if c.lead == nil || c.lead.term != term || k.head.Version != v {
+		if c.lead == nil || c.lead.term != term || k.head.Version != v || !k.writing {
 			return
 		}
 		k.writing = false
@@ -207,9 +216,7 @@ func (c *Core) committed(rev uint64) {
 	c.collect()
 	for _, w := range slices.Sorted(maps.Keys(l.members)) {
 		m := l.members[w]
-		if s := l.seatOf(w); s == nil && m.dead {
-			c.bury(m)
-		} else if s != nil && s.away && m.rev != 0 && m.inc == s.inc {
+		if s := l.seatOf(w); s != nil && s.away && m.rev != 0 && m.inc == s.inc {
 			// The leaver is listed: its heartbeat has served.
 			c.kv(KV{Verb: Delete, Bucket: Heartbeats, Key: c.hbKeyName(w), Rev: m.rev}, false, func(Done) {})
 			m.rev = 0

@@ -168,9 +168,10 @@ func (c *Core) settle() {
 	c.updateState()
 }
 
-// advanceClock moves the time. A gap of more than one heartbeat between two
-// turns means that this process was suspended: until they are renewed, leases
-// are not trusted, and silence of others during the gap proves nothing.
+// advanceClock moves the time. While the core runs, a timer asks for a turn every
+// heartbeat; thus a longer gap means that this process was suspended: until they
+// are renewed, leases are not trusted, and silence of others during the gap
+// proves nothing.
 func (c *Core) advanceClock(now time.Duration) {
 	if now <= c.now {
 		return
@@ -246,7 +247,9 @@ func (c *Core) onConnected(ev Connected) {
 	c.log(Info, "connected to NATS", "server", ev.Server)
 	c.degradedConnected()
 	for _, r := range []*renewal{&c.idKey, &c.hbKey, &c.leadKey} {
-		if r.active {
+		if r.active { // what was under way is not waited for: its answer is lost
+			r.epoch++
+			r.busy = false
 			c.renew(r)
 		}
 	}

@@ -16,6 +16,7 @@ type election struct {
 	rev     uint64 // of the leader key; 0 = absent
 	free    uint64 // rev when the own campaign began: what was judged then
 	changed time.Duration
+	last    predecessor
 	phase   campaign
 	epoch   int           // of campaigns; results of earlier ones are ignored
 	term    uint64        // of the own campaign or leadership
@@ -24,7 +25,15 @@ type election struct {
 	tries   int
 	agent   bool // the agent said yes
 	asking  bool // an agent call is in flight
+	taking  bool // the leader key is being written by a campaign
 	resign  bool // the own leader key is being deleted
+}
+
+// predecessor is the leader that this worker last saw alive. A new leader judges
+// it by its own record of that silence, and not afresh as it does all others.
+type predecessor struct {
+	worker, inc string
+	seen        time.Duration
 }
 
 type campaign uint8
@@ -54,7 +63,7 @@ func (c *Core) onLeaderWatch(ev Watched) {
 		return
 	}
 	if ev.Deleted {
-		e.rev, e.rec = 0, leaderRecord{}
+		e.rev, e.rec, e.last = 0, leaderRecord{}, predecessor{}
 		return
 	}
 	rec, err := decode[leaderRecord](ev.Val)
@@ -66,6 +75,9 @@ func (c *Core) onLeaderWatch(ev Watched) {
 	}
 	e.rec, e.rev, e.changed = rec, ev.Rev, c.now
 	e.seen = max(e.seen, rec.Term)
+	if !c.mine(rec.Inc) {
+		e.last = predecessor{rec.Worker, rec.Inc, c.now}
+	}
 	c.timer.clear(timerCampaign)
 }
 
@@ -120,6 +132,7 @@ func (c *Core) campaign() {
 		e.asking = false
 		if e.epoch != epoch || e.phase != asksAgent {
 			if d.Yes { // too late: give back what nobody waits for any more
+				e.agent = true
 				c.releaseAgent()
 			}
 			return
@@ -177,8 +190,11 @@ func (c *Core) campaignKey(head headRecord, headRev uint64) {
 	if e.free == 0 {
 		op.Verb = Create
 	}
+	e.taking = true
 	c.kv(op, false, func(d Done) {
+		e.taking = false
 		if e.epoch != epoch || e.phase != takesKey {
+			c.undoCampaign(d)
 			return
 		}
 		switch d.Err {
@@ -193,6 +209,21 @@ func (c *Core) campaignKey(head headRecord, headRev uint64) {
 			c.campaignFailed("write the leader key: " + d.Text)
 		}
 	})
+}
+
+// undoCampaign gives back a leader key that was taken when nobody wanted it any
+// more.
+func (c *Core) undoCampaign(d Done) {
+	done := func() {
+		c.elect.resign = false
+		c.resumeStop()
+	}
+	if d.Err != OK && d.Err != Ambiguous {
+		done()
+		return
+	}
+	c.leadKey.rev = d.Rev // of an ambiguous write, a read finds it
+	c.release(&c.leadKey, func(bool) { done() })
 }
 
 func (c *Core) leaderValue() []byte {
@@ -305,6 +336,7 @@ func (c *Core) stepDown(why string, barred bool) {
 	e.epoch++
 	c.timer.clear(timerCampaignEnd)
 	c.dropLeader()
+	e.resign = e.resign || e.taking // given back when the write is answered
 	c.releaseKey()
 	c.releaseAgent()
 }
@@ -316,9 +348,9 @@ func (c *Core) releaseKey() {
 	}
 	e := &c.elect
 	e.rev, e.changed, e.resign = max(e.rev, c.leadKey.rev), c.now, true
-	c.release(&c.leadKey, func() {
+	c.release(&c.leadKey, func(gone bool) {
 		e.resign = false
-		if e.rev <= c.leadKey.rev {
+		if gone && e.rev <= c.leadKey.rev {
 			e.rev, e.rec = 0, leaderRecord{}
 		}
 		c.resumeStop()

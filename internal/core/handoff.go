@@ -157,6 +157,11 @@ func (t *table) adoptList(list *List, v Token) bool {
 	}
 	for id, j := range old {
 		g := goneEntry{weight: was.list.Weights[j], holders: was.holders[j]}
+		for _, h := range g.holders { // it is to go to nobody any more
+			if st := t.seatOf(h.worker); st != nil {
+				st.drainDirty = true
+			}
+		}
 		if s := was.owner[j]; s >= 0 {
 			t.seats[s].dirty = true
 			if h, held := t.hold(s, v); held {

@@ -29,6 +29,16 @@ func (c *Core) tail(key, kind string) (string, bool) {
 	return strings.CutPrefix(key, c.cfg.Group+"."+kind+".")
 }
 
+// idNumber is the inverse of idKeyName.
+func (c *Core) idNumber(key string) (int, bool) {
+	s, ok := c.tail(key, "id")
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.Atoi(s)
+	return n, err == nil
+}
+
 // workerNumber is the inverse of workerName.
 func (c *Core) workerNumber(w string) (int, bool) {
 	s, ok := strings.CutPrefix(w, c.cfg.Prefix+"-")

@@ -47,6 +47,11 @@ func (c *Core) onStart(ev Start) {
 	c.adopt.confirmed = c.now
 	c.life.startBy = c.now + c.cfg.StartupTimeout
 	c.timer.set(timerStartup, c.life.startBy)
+	c.timer.set(timerPulse, c.now+c.cfg.HeartbeatInterval)
+	if !c.conn.up {
+		c.conn.lostAt = c.now
+		c.degradedDisconnected()
+	}
 	c.startClaim()
 }
 
@@ -202,8 +207,8 @@ func (c *Core) advanceStop() {
 // releaseAll gives back the leader key and, last, the id. The heartbeat of a
 // leaver stays until the leader has listed it; that of an aborted start goes.
 func (c *Core) releaseAll() {
-	c.life.stop = resigns
 	c.stepDown("stopped", false)
+	c.life.stop = resigns // only now: without a connection the key is given up at once
 	c.resumeStop()
 }
 
@@ -212,19 +217,19 @@ func (c *Core) resumeStop() {
 	if c.life.stop != resigns || c.elect.resign {
 		return
 	}
-	last := func() { c.dropTicket(c.end) }
-	release := func() { c.release(&c.idKey, last) }
+	last := func(bool) { c.dropTicket(c.end) }
+	release := func(bool) { c.release(&c.idKey, last) }
 	hasBeat := c.hbKey.active
 	if !hasBeat || !c.life.abort {
 		c.deactivate(&c.hbKey)
 	}
 	switch {
 	case !c.claim.held || !c.idKey.active:
-		last()
+		last(true)
 	case c.life.abort && hasBeat:
 		c.release(&c.hbKey, release)
 	default:
-		release()
+		release(true)
 	}
 }
 

@@ -8,15 +8,22 @@ import (
 
 // member is a worker as its heartbeats show it to the leader.
 type member struct {
-	worker  string
-	inc     string
-	rec     hbRecord
-	rev     uint64        // of the heartbeat; 0 = never seen, named by the head only
-	seen    time.Duration // when it last changed, on this clock
-	joined  time.Duration // when this incarnation was first seen
-	proven  bool          // a change was seen, so that it is no leftover of a dead fleet
-	dead    bool
-	looking bool // its heartbeat is being read, or its lease ended, before it counts as dead
+	worker string
+	inc    string
+	rec    hbRecord
+	rev    uint64        // of the heartbeat; 0 = never seen, named by the head only
+	seen   time.Duration // when it last changed, on this clock; at first, when it was first looked for
+	alive  time.Duration // when it last changed while this worker watched
+	joined time.Duration // when this incarnation was first seen
+	proven bool          // a change was seen, so that it is no leftover of a dead fleet
+	dead   bool
+	// looking: its heartbeat is being read, or its lease ended, before it counts
+	// as dead.
+	buried  bool          // what it left is being removed
+	buryAt  time.Duration // not before
+	looking bool
+	// compared: the refresh whose list was compared with the leader's.
+	compared uint64
 }
 
 // verdictGap is how long a verdict waits for others that are due, so that a node
@@ -59,15 +66,25 @@ func (c *Core) sawBeat(w string, ev Watched, live bool) {
 		l.members[w] = m
 	}
 	if m.inc != rec.Inc {
-		m.inc, m.joined, m.proven = rec.Inc, c.now, false
+		m.inc, m.joined, m.seen, m.proven = rec.Inc, c.now, c.now, false
+		m.rec, m.compared = hbRecord{}, 0
+	}
+	if m.rev == 0 && !live {
+		m.compared = rec.Refresh // its list may be of any age
 	}
 	if rec.Refresh > m.rec.Refresh && m.rev != 0 || rec.Refresh > 0 && m.rev == 0 && live {
 		l.refreshAsked = true
 	}
-	m.rec, m.rev, m.seen = rec, ev.Rev, c.now
+	if live || m.rev != 0 || m.seen >= l.began {
+		m.seen = c.now
+	}
+	m.rec, m.rev = rec, ev.Rev
 	m.proven = m.proven || live
+	if live {
+		m.alive = c.now
+	}
 	if rec.Revoked == 0 {
-		m.dead, m.looking = false, false
+		m.dead, m.looking, m.buried = false, false, false
 	}
 }
 
@@ -89,14 +106,24 @@ func (c *Core) judge() {
 	wake := never
 	for _, w := range slices.Sorted(maps.Keys(l.members)) {
 		m := l.members[w]
+		if m.dead && l.seatOf(w) == nil && !m.buried {
+			if c.now >= m.buryAt {
+				c.bury(m)
+			} else {
+				wake = min(wake, m.buryAt)
+			}
+		}
 		if m.dead || c.away(m) {
 			continue
 		}
 		at := c.silentSince(m) + c.memberTTL(m) + c.cfg.EmergencyGracePeriod
+		if m.seen < l.began { // the predecessor, perhaps deposed and alive: its heartbeat must be overdue too
+			at = max(at, l.began+max(m.rec.Interval.duration(), c.cfg.HeartbeatInterval)*11/10)
+		}
 		if outage[w] {
 			at = min(at+m.rec.Allowance.duration(), max(at, c.silentSince(m)+c.memberTTL(m)+c.cfg.RecoveryGracePeriod))
 		}
-		if m.seen < c.degraded.left {
+		if m.alive < c.degraded.left {
 			at = max(at, c.degraded.left+c.cfg.RecoveryGracePeriod)
 		}
 		if c.now < at {
@@ -187,6 +214,7 @@ func (c *Core) verdict(m *member) {
 			c.pronounce(m)
 		case d.Err == OK:
 			c.sawBeat(m.worker, Watched{Key: op.Key, Val: d.Val, Rev: d.Rev}, m.rev != 0)
+			m.seen = c.now
 		default: // it lives, or nothing is known: judged again after the grace
 			m.seen = max(m.seen, c.now-c.memberTTL(m))
 		}
@@ -207,11 +235,21 @@ func (c *Core) pronounce(m *member) {
 }
 
 // bury removes what a dead worker that owns nothing left in NATS, unless
-// somebody has taken it over meanwhile.
+// somebody has taken it over meanwhile. The watch shows when it is gone.
 func (c *Core) bury(m *member) {
-	delete(c.lead.members, m.worker)
-	if m.rev != 0 {
-		c.kv(KV{Verb: Delete, Bucket: Heartbeats, Key: c.hbKeyName(m.worker), Rev: m.rev}, false, func(Done) {})
+	l := c.lead
+	m.buried, m.buryAt = true, c.now+c.cfg.OperationTimeout
+	if m.rev == 0 {
+		delete(l.members, m.worker)
+	} else {
+		c.kv(KV{Verb: Delete, Bucket: Heartbeats, Key: c.hbKeyName(m.worker), Rev: m.rev}, false, func(d Done) {
+			switch {
+			case d.Err == OK && c.lead == l && l.members[m.worker] == m && m.dead:
+				delete(l.members, m.worker)
+			case d.Err != Conflict:
+				m.buried = false // once more, later
+			}
+		})
 	}
 	n, ok := c.workerNumber(m.worker)
 	if !ok || m.inc == "" {

@@ -24,6 +24,8 @@ type leader struct {
 
 	commit commit
 
+	strays, listed map[string]uint64 // ids and tickets: this listing, and the one before
+
 	// Triggers.
 	verdictAt time.Duration // of the first death not acted upon; never = none
 	window    time.Duration // when the open stabilization window began; never = none
@@ -73,12 +75,19 @@ func (c *Core) beginLeading() {
 	c.measure(MetricLeader, 1, "")
 	for _, s := range l.seats {
 		if s != nil {
-			l.members[s.worker] = &member{worker: s.worker, inc: s.inc, seen: c.now, joined: c.now}
+			m := &member{worker: s.worker, inc: s.inc, seen: c.now, joined: c.now}
+			// In the Exclusive mode only the heartbeat tells how long a lease
+			// lasts, and this worker has not followed it.
+			if last := c.elect.last; !c.cfg.Exclusive && last.worker == m.worker && last.inc == m.inc {
+				m.seen = last.seen
+			}
+			l.members[s.worker] = m
 		}
 	}
 	c.want(watchBeats)
 	c.readSource()
 	c.timer.set(timerSweep, c.now+c.cfg.PayloadTTL)
+	c.timer.set(timerStrays, c.now+c.cfg.IDTTL)
 }
 
 // dropLeader forgets a leadership.
@@ -88,7 +97,8 @@ func (c *Core) dropLeader() {
 	}
 	c.lead = nil
 	c.unwant(watchBeats)
-	for _, t := range []timer{timerMembers, timerPlan, timerSource, timerGrant, timerCommit, timerSweep} {
+	c.unwant(watchStrays)
+	for _, t := range []timer{timerMembers, timerPlan, timerSource, timerGrant, timerCommit, timerSweep, timerStrays} {
 		c.timer.clear(t)
 	}
 }

@@ -100,7 +100,8 @@ func (c *Core) listed(list *List) {
 	if c.cfg.RefreshInterval > 0 {
 		c.timer.set(timerSource, c.now+c.cfg.RefreshInterval)
 	}
-	if n := len(l.list.IDs); len(list.IDs)*2 < n && l.shrunk != list.Digest {
+	believed := l.fresh != nil && l.fresh.Digest == list.Digest
+	if n := len(l.list.IDs); len(list.IDs)*2 < n && l.shrunk != list.Digest && !believed {
 		l.shrunk = list.Digest
 		c.report(FaultSource, "the list shrank from "+strconv.Itoa(n)+" to "+strconv.Itoa(len(list.IDs))+
 			" partitions; it is read again before that is believed")
@@ -109,8 +110,9 @@ func (c *Core) listed(list *List) {
 	}
 	l.shrunk = ""
 	l.take(list, c.now, c.cfg.MinRebalanceThreshold)
-	if len(c.refresh.waiting) > 0 {
-		l.urgent = true
+	l.urgent = l.urgent || len(c.refresh.waiting) > 0
+	if l.fresh == nil && !c.refresh.again { // nothing to hurry with
+		l.urgent = false
 	}
 }
 
@@ -175,13 +177,25 @@ func (c *Core) settleRefresh() {
 		}
 		r.waiting = keep
 	}
-	if !c.leading() || c.lead.fresh != nil {
+	c.compareSources()
+}
+
+// compareSources reports workers whose sources disagree with the leader's. A
+// worker reads its source only for a refresh, hence only lists are compared that
+// both have read because of the same one.
+func (c *Core) compareSources() {
+	l := c.lead
+	if !c.leading() || c.refresh.busy || l.refreshAsked || l.fresh != nil || l.shrunk != "" || l.read == 0 {
 		return
 	}
-	for _, w := range slices.Sorted(maps.Keys(c.lead.members)) {
-		m := c.lead.members[w]
-		if d := m.rec.List; d != "" && d != c.lead.list.Digest && c.lead.read > 0 && c.lead.differing[w] != d {
-			c.lead.differing[w] = d
+	for _, w := range slices.Sorted(maps.Keys(l.members)) {
+		m := l.members[w]
+		if w == c.worker() || m.rec.Refresh == m.compared {
+			continue
+		}
+		m.compared = m.rec.Refresh
+		if d := m.rec.List; d != l.list.Digest && l.differing[w] != d {
+			l.differing[w] = d
 			c.report(FaultSource, "the source of "+w+" lists other partitions than the leader's")
 		}
 	}

@@ -1,6 +1,9 @@
 package core
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // renewal keeps one key alive: the id, the heartbeat or the leader key. Each
 // write is guarded by the own last revision, so that a write that was buffered
@@ -26,8 +29,9 @@ type renewal struct {
 	epoch   int // of activations; results of earlier ones are ignored
 	rev     uint64
 	busy    bool
-	again   bool // write once more as soon as the present write is answered
-	tries   int  // since the last success
+	again   bool          // write once more as soon as the present write is answered
+	tries   int           // since the last success
+	due     time.Duration // when the renewal after the present one is due; attempts until then are retries
 	proved  time.Duration
 	written bool   // at least once in this activation
 	after   func() // what waits for the answer in flight, to release the key
@@ -119,12 +123,16 @@ func (c *Core) renew(r *renewal) {
 	}
 	c.timer.set(r.timer, c.now+r.interval())
 	r.busy, r.again = true, false
+	retry := r.tries > 0 && c.now < r.due
+	if !retry {
+		r.due = c.now + r.interval()
+	}
 	began, epoch := c.now, r.epoch
 	op := KV{Verb: Update, Bucket: r.bucket, Key: r.key(), Val: r.value(), Rev: r.rev, Timeout: c.renewTimeout()}
 	if r.rev == 0 {
 		op.Verb = Create
 	}
-	c.kv(op, r.tries > 0, func(d Done) {
+	c.kv(op, retry, func(d Done) {
 		if !c.answered(r, epoch) {
 			if d.Err == OK && r.epoch == epoch {
 				r.rev = d.Rev
@@ -164,7 +172,11 @@ func (c *Core) retryRenewal(r *renewal) {
 		c.renew(r)
 		return
 	}
-	c.timer.set(r.timer, c.now+c.backoff(r.tries-2))
+	at := c.now + c.backoff(r.tries-2)
+	if r.due > c.now {
+		at = min(at, r.due)
+	}
+	c.timer.set(r.timer, at)
 }
 
 // inspect reads a key whose revision is not the expected one: an own write that
@@ -218,25 +230,25 @@ func (c *Core) resumeRelease(r *renewal, epoch int) {
 }
 
 // release stops to renew a key and deletes it, if it still is the own, once the
-// write in flight is answered.
-func (c *Core) release(r *renewal, then func()) {
+// write in flight is answered. then is told whether the key is known to be gone.
+func (c *Core) release(r *renewal, then func(gone bool)) {
 	key := r.key()
 	c.deactivate(r)
 	var del func()
 	del = func() {
 		if !c.conn.up {
-			then()
+			then(false)
 			return
 		}
 		c.kv(KV{Verb: Delete, Bucket: r.bucket, Key: key, Rev: r.rev, Timeout: c.renewTimeout()}, false, func(d Done) {
 			if d.Err != Conflict {
-				then()
+				then(d.Err == OK || d.Err == NotFound)
 				return
 			}
 			// An own write seemed to fail and did not.
 			c.kv(KV{Verb: Get, Bucket: r.bucket, Key: key, Timeout: c.renewTimeout()}, false, func(d Done) {
 				if inc, err := r.holder(d.Val); d.Err != OK || err != nil || !c.mine(inc) || d.Rev == r.rev {
-					then()
+					then(d.Err == NotFound)
 					return
 				}
 				r.rev = d.Rev
@@ -252,6 +264,10 @@ func (c *Core) release(r *renewal, then func()) {
 }
 
 // mine tells whether an incarnation is one of this life.
-func (c *Core) mine(inc string) bool {
-	return inc == c.nonce || len(inc) > len(c.nonce) && inc[:len(c.nonce)] == c.nonce && inc[len(c.nonce)] == '~'
+func (c *Core) mine(inc string) bool { return nonceOf(inc) == c.nonce }
+
+// nonceOf is the life that an incarnation belongs to.
+func nonceOf(inc string) string {
+	nonce, _, _ := strings.Cut(inc, "~")
+	return nonce
 }

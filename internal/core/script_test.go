@@ -95,16 +95,12 @@ func play(t *testing.T, text string) string {
 
 type script struct {
 	*world
-	cfg Config // of the cores to come
+	cfg    Config // of the cores to come
+	digest string // of the last value that a foreign hand wrote, written DIGEST in the next one
 }
 
 // do runs one command.
-func (s *script) do(args []string) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v", p)
-		}
-	}()
+func (s *script) do(args []string) error {
 	cmd, args := args[0], args[1:]
 	if f, ok := fleetCommands[cmd]; ok {
 		return f(s, args)
@@ -193,10 +189,17 @@ var fleetCommands = map[string]func(*script, []string) error{
 		}
 		return nil
 	},
+	// raw BUCKET KEY: a value as it is in the store
+	"raw": func(s *script, args []string) error {
+		e, err := s.kv.Get(slices.Index(bucketNames[:], args[0]), "g."+args[1])
+		s.printf("--", "%s", e.Val)
+		return err
+	},
 	// put BUCKET KEY VALUE: a foreign hand writes
 	"put": func(s *script, args []string) error {
 		b := slices.Index(bucketNames[:], args[0])
-		key, val := "g."+args[1], []byte(strings.Join(args[2:], " "))
+		key, val := "g."+args[1], []byte(strings.ReplaceAll(strings.Join(args[2:], " "), "DIGEST", s.digest))
+		s.digest = digest(val)
 		if e, err := s.kv.Get(b, key); err == nil {
 			_, err = s.kv.Update(b, key, val, e.Rev)
 			s.wakeWatches()
@@ -245,14 +248,14 @@ var nodeCommands = map[string]func(*node, []string) error{
 		}
 		n.up, n.silent = true, false
 		n.tell(Connected{Server: n.server, Allowance: time.Second})
-		n.w.after(latency, n.pump)
+		n.collect()
 		return nil
 	},
 	// silence NAME: nothing passes any more, and the client does not notice
 	"silence": func(n *node, _ []string) error { n.silent = true; return nil },
 	"speak": func(n *node, _ []string) error {
 		n.silent = false
-		n.w.after(latency, n.pump)
+		n.collect()
 		return nil
 	},
 	// fault NAME MODE COUNT VERB KEY: of the next operations that match; MODE is
@@ -278,7 +281,7 @@ var nodeCommands = map[string]func(*node, []string) error{
 				w.Lose()
 			}
 		}
-		n.pump()
+		n.collect()
 		return nil
 	},
 	// sourceof NAME p1 p2 ...|broken|well
@@ -372,6 +375,16 @@ func configure(cfg *Config, args []string) error {
 			*p = x
 		case *bool:
 			*p = text == "true"
+		case *[NumBuckets]string:
+			copy(p[:], strings.Split(text, "/"))
+		case *[5]time.Duration: // info/warn/error/critical
+			for i, s := range strings.Split(text, "/") {
+				d, err := time.ParseDuration(s)
+				if err != nil {
+					return err
+				}
+				p[i+1] = d
+			}
 		case *Process: // boot/pid/start
 			parts := strings.Split(text, "/")
 			pid, err := strconv.Atoi(parts[1])

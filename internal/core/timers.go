@@ -29,12 +29,14 @@ const (
 	timerGrant
 	timerCommit
 	timerSweep
+	timerStrays
 	timerRefresh
 	timerEnter
 	timerExit
 	timerAlert
 	timerGrace
 	timerReread
+	timerPulse // so that every turn comes within a heartbeat of the one before
 	timerWatch // the first of numWatches
 	numTimers  = timerWatch + timer(numWatches)
 )
@@ -105,12 +107,16 @@ func (c *Core) fire(t timer) {
 		c.retryCommit()
 	case timerSweep:
 		c.sweep()
+	case timerStrays:
+		c.sweepStrays()
 	case timerRefresh:
 		c.refreshTimeout()
 	case timerEnter, timerExit, timerAlert, timerGrace:
 		c.degradedTimer(t)
 	case timerReread:
 		c.readPayload()
+	case timerPulse:
+		c.timer.set(timerPulse, c.now+c.cfg.HeartbeatInterval)
 	default:
 		c.openWatch(watchKind(t - timerWatch))
 	}

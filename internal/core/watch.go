@@ -11,6 +11,7 @@ const (
 	watchLeader                  // the leader key
 	watchBeats                   // all heartbeats: by the leader, and to judge silent holders of ids
 	watchFiles                   // payloads and drain lists, while the leader sweeps
+	watchStrays                  // ids and tickets, while the leader lists what was left behind
 	numWatches
 )
 
@@ -36,8 +37,9 @@ func (c *Core) setupWatches() {
 		watchClaim:  {bucket: IDs, filter: c.cfg.Group + ".>", tag: "claim", begin: c.claimWatchBegins, on: c.onClaimWatch},
 		watchHeads:  {bucket: Assignments, filter: c.headKeyName(), tag: "head", begin: func() {}, on: c.onHeadWatch},
 		watchLeader: {bucket: Election, filter: c.leaderKeyName(), tag: "leader", begin: c.leaderWatchBegins, on: c.onLeaderWatch},
-		watchBeats:  {bucket: Heartbeats, filter: c.key("hb", ">"), tag: "beats", begin: func() {}, on: c.onBeatWatch},
+		watchBeats:  {bucket: Heartbeats, filter: c.key("hb", ">"), tag: "beats", begin: c.judgeAnew, on: c.onBeatWatch},
 		watchFiles:  {bucket: Assignments, filter: c.cfg.Group + ".>", tag: "files", begin: func() {}, on: c.onFilesWatch},
+		watchStrays: {bucket: IDs, filter: c.cfg.Group + ".>", tag: "strays", begin: func() {}, on: c.onStraysWatch},
 	}
 }
 

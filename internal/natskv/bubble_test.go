@@ -81,35 +81,56 @@ func TestMarkersExpire(t *testing.T) {
 
 // An idle watch lives on, and one without a consumer is found within the time
 // of two heartbeats.
-func TestSilence(t *testing.T) {
-	inBubble(t, config(), func(t *testing.T, js jetstream.JetStream, s *natskv.Store) {
-		t.Helper()
-		r, idle := kvtest.NewRecorder(), kvtest.NewRecorder()
-		for name, fn := range map[string]func(natskv.Event){"w": r.Take, "idle": idle.Take} {
-			w, err := s.Watch(t.Context(), 0, "k", name, fn)
-			if err != nil {
-				t.Fatal(err)
+func TestWatchLostBySilence(t *testing.T) {
+	for name, harm := range map[string]func(t *testing.T, js jetstream.JetStream) error{
+		"consumer deleted": func(t *testing.T, js jetstream.JetStream) error {
+			t.Helper()
+			return js.DeleteConsumer(t.Context(), "KV_ids", "w")
+		},
+		"bucket deleted and made again": func(t *testing.T, js jetstream.JetStream) error {
+			t.Helper()
+			if err := js.DeleteStream(t.Context(), "KV_ids"); err != nil {
+				return err
 			}
-			defer w.Stop()
-		}
-		r.Synced(t)
-		idle.Synced(t)
-		time.Sleep(time.Hour)
-		r.Empty(t)
-		if err := js.DeleteConsumer(t.Context(), "KV_ids", "w"); err != nil {
-			t.Fatal(err)
-		}
-		deleted := time.Now()
-		r.Until(t, func(e natskv.Event) bool { return e.Lost })
-		if took := time.Since(deleted); took > 10*time.Second {
-			t.Errorf("took %v, want at most two heartbeats", took)
-		}
-		time.Sleep(time.Hour)
-		r.Empty(t)
-		idle.Empty(t)
-		if _, err := s.Create(t.Context(), 0, "k", nil); err != nil {
-			t.Fatal(err)
-		}
-		idle.Synced(t)
-	})
+			_, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "ids"})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, config(), func(t *testing.T, js jetstream.JetStream, s *natskv.Store) {
+				t.Helper()
+				begun := time.Now()
+				r, idle := kvtest.NewRecorder(), kvtest.NewRecorder()
+				for bucket, fn := range []func(natskv.Event){r.Take, idle.Take} {
+					w, err := s.Watch(t.Context(), bucket, "k", "w", fn)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer w.Stop()
+				}
+				r.Synced(t)
+				idle.Synced(t)
+				if took := time.Since(begun); took > time.Second {
+					t.Errorf("synced after %v, want at once", took)
+				}
+				time.Sleep(time.Hour)
+				r.Empty(t)
+				if err := harm(t, js); err != nil {
+					t.Fatal(err)
+				}
+				harmed := time.Now()
+				lost(t, r)
+				if took := time.Since(harmed); took > 10*time.Second {
+					t.Errorf("took %v, want at most two heartbeats", took)
+				}
+				time.Sleep(time.Hour)
+				r.Empty(t)
+				idle.Empty(t)
+				if _, err := s.Create(t.Context(), 1, "k", nil); err != nil {
+					t.Fatal(err)
+				}
+				idle.Synced(t)
+			})
+		})
+	}
 }

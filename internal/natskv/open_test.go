@@ -117,6 +117,32 @@ func TestOpenTogether(t *testing.T) {
 	}
 }
 
+// Another worker's bucket, made at the same moment and not quite like ours,
+// serves.
+func TestOpenWhenAnotherWasFaster(t *testing.T) {
+	_, s := startScript(t, func(sc *scripted) { sc.absent.Store(natskv.Buckets) })
+	for i := range natskv.Buckets {
+		if s.Created(i) == "" {
+			t.Errorf("bucket %d is not bound", i)
+		}
+	}
+}
+
+func TestOpenSealed(t *testing.T) {
+	js := startServer(t, nil).connect(t)
+	open(t, js, config())
+	st, err := js.Stream(within(t), "KV_ids")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := st.CachedInfo().Config
+	cfg.Sealed = true
+	if _, err := js.UpdateStream(within(t), cfg); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, js, config(), natskv.ErrBucket, "ids", "sealed")
+}
+
 func TestOpenRefusesWhatCannotServe(t *testing.T) {
 	for _, c := range []struct {
 		name   string

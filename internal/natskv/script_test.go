@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -25,6 +26,9 @@ type scripted struct {
 	// keys and last are what the answer to a listing says.
 	keys []string
 	last int
+	// absent is how many questions about a bucket find none. Who then creates
+	// it finds that somebody else was faster.
+	absent atomic.Int64
 }
 
 // startScript starts the impostor and opens a store on it.
@@ -39,7 +43,13 @@ func startScript(t *testing.T, change func(*scripted)) (*scripted, *natskv.Store
 	if _, err := sc.nc.Subscribe(">", func(m *nats.Msg) {
 		switch {
 		case strings.Contains(m.Subject, "STREAM.INFO."):
+			if sc.absent.Add(-1) >= 0 {
+				sc.answer(m, apiError(404, 10059, "stream not found"))
+				return
+			}
 			sc.info(m)
+		case strings.Contains(m.Subject, "STREAM.CREATE."):
+			sc.answer(m, apiError(400, 10058, "stream name already in use with a different configuration"))
 		case strings.Contains(m.Subject, "CONSUMER.CREATE."):
 			sc.answer(m, map[string]any{"num_pending": 1})
 		case strings.Contains(m.Subject, "$KV."):
@@ -78,6 +88,10 @@ func (sc *scripted) info(m *nats.Msg) {
 		"created": "2026-01-01T00:00:00Z",
 		"state":   map[string]any{"last_seq": sc.last, "subjects": subjects},
 	})
+}
+
+func apiError(code, errCode int, text string) map[string]any {
+	return map[string]any{"error": map[string]any{"code": code, "err_code": errCode, "description": text}}
 }
 
 // message is one that a consumer delivers.

@@ -246,11 +246,16 @@ func (w *Watch) receive(m *nats.Msg) {
 	if err != nil {
 		return // not from the consumer
 	}
-	if md.Sequence.Consumer != w.cseq+1 || md.Sequence.Stream <= w.sseq {
+	if md.Sequence.Consumer != w.cseq+1 {
 		w.endLocked(true)
 		return
 	}
-	w.cseq, w.sseq = md.Sequence.Consumer, md.Sequence.Stream
+	w.cseq = md.Sequence.Consumer
+	if md.Sequence.Stream <= w.sseq {
+		w.repeated(md.NumPending == 0)
+		return
+	}
+	w.sseq = md.Sequence.Stream
 	w.idle = md.NumPending == 0
 	e := Event{Entry: Entry{
 		Key:     strings.TrimPrefix(m.Subject, w.prefix),
@@ -270,6 +275,19 @@ func (w *Watch) receive(m *nats.Msg) {
 	w.fn(e)
 }
 
+// repeated takes a message that came before. Servers up to 2.9 begin with a
+// list of what to send, and for what was overwritten meanwhile they send the
+// next message there is, so that it comes several times. Requires mu.
+func (w *Watch) repeated(quiet bool) {
+	if !quiet || w.idle {
+		return
+	}
+	w.idle = true
+	if w.synced || w.caughtUp(true) {
+		w.fn(Event{Synced: true})
+	}
+}
+
 // control takes a message that is about the consumer. Requires mu.
 func (w *Watch) control(m *nats.Msg, status string) {
 	if status != "100" { // it is being deleted, or has no home any more
@@ -280,7 +298,9 @@ func (w *Watch) control(m *nats.Msg, status string) {
 	if err != nil {
 		return // not a heartbeat
 	}
-	if last != w.cseq {
+	// Behind what was delivered, the stream has lost data.
+	stream, err := strconv.ParseUint(m.Header.Get("Nats-Last-Stream"), 10, 64)
+	if last != w.cseq || err == nil && stream < w.sseq {
 		w.endLocked(true)
 		return
 	}

@@ -21,7 +21,8 @@ type checker struct {
 	last    published
 	writers map[uint64]*Worker // who wrote heads of a term
 	tokens  map[string]grant   // the latest grant of each partition
-	created map[string]bool    // payloads and drain lists ever written
+	granted map[string]string  // who was ever granted a partition under a token
+	created map[string]string  // payloads and drain lists ever written
 	holders map[string]hold    // of ids
 
 	moves   int // counted by leaders
@@ -39,7 +40,7 @@ type hold struct {
 func newChecker(w *World) *checker {
 	return &checker{
 		w: w, runners: map[string][]*Worker{}, contested: map[string]bool{},
-		writers: map[uint64]*Worker{}, tokens: map[string]grant{}, created: map[string]bool{}, holders: map[string]hold{},
+		writers: map[uint64]*Worker{}, tokens: map[string]grant{}, granted: map[string]string{}, created: map[string]string{}, holders: map[string]hold{},
 	}
 }
 
@@ -86,6 +87,9 @@ func (c *checker) exclusive(id string) {
 // runs is told that a worker works on a partition, or goes on with another token.
 func (c *checker) runs(p *Worker, id string, token core.Token) {
 	now := c.w.now
+	if inc := c.granted[grantKey(id, token)]; nonceOf(inc) != p.nonce() {
+		c.fail("I1: %s starts on partition %s under token %v, which was granted to %q", p.name, id, token, inc)
+	}
 	if old, ok := p.running[id]; ok {
 		if token.Less(old) {
 			c.fail("I2: %s goes on with partition %s under an older token %v, it had %v", p.name, id, token, old)
@@ -102,6 +106,15 @@ func (c *checker) runs(p *Worker, id string, token core.Token) {
 	c.contested[id] = len(c.runners[id]) > 1
 	if !c.contested[id] {
 		delete(c.contested, id)
+	}
+}
+
+// givesUp is told that a worker is to stop working on a partition although it
+// lives on. It needs a reason: the same grant must not be in the head any more.
+func (c *checker) givesUp(p *Worker, id string) {
+	g, ok := c.last.grants[id]
+	if !c.w.cfg.Exclusive && !p.stopped && ok && nonceOf(g.inc) == p.nonce() && g.token == p.running[id] && g.worker == p.snap.Worker {
+		c.fail("I10: %s gives up partition %s, which the head grants it under token %v", p.name, id, g.token)
 	}
 }
 
@@ -126,10 +139,12 @@ func (c *checker) wrote(p *Worker, op core.KV, _ uint64) {
 		c.headWritten(p, op)
 	case "part", "drain":
 		switch {
-		case op.Verb == core.Create && c.created[op.Key]:
-			c.fail("%s writes %s a second time", p.name, op.Key)
 		case op.Verb == core.Create:
-			c.created[op.Key] = true
+			// The same again may come late, when it has been deleted.
+			if old, ok := c.created[op.Key]; ok && old != string(op.Val) {
+				c.fail("%s writes %s a second time, with other content", p.name, op.Key)
+			}
+			c.created[op.Key] = string(op.Val)
 		case op.Verb == core.Update:
 			c.fail("%s changes %s", p.name, op.Key)
 		case op.Verb == core.Delete && c.named(op.Key):
@@ -193,8 +208,11 @@ func (c *checker) tokensGrow(p *Worker, cur published) {
 			}
 		}
 		c.tokens[id] = g
+		c.granted[grantKey(id, g.token)] = g.inc
 	}
 }
+
+func grantKey(id string, t core.Token) string { return fmt.Sprintf("%s@%d.%d", id, t.Term, t.Version) }
 
 // covers checks I3 and I4: everything in the list is owned, or is to be.
 func (c *checker) covers(p *Worker, cur published) {

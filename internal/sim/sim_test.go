@@ -115,7 +115,11 @@ func simulate(seed uint64, see func(*World)) (*World, error) {
 	d := w.between(20, 150) * w.cfg.HeartbeatInterval
 	nem := NewNemesis(w, n, d)
 	for i := range n {
-		w.after(w.between(0, 2*time.Second), func() { nem.spawn(i) })
+		w.coming++
+		w.after(w.between(0, 2*time.Second), func() {
+			w.coming--
+			nem.spawn(i)
+		})
 	}
 	w.Run(d)
 	nem.End()

@@ -117,6 +117,9 @@ func (p *Worker) tell(ev core.Event) {
 func (p *Worker) step(ev core.Event) {
 	w := p.world
 	w.trace.add(w.now, p.name, "<- %s", showEvent(ev))
+	if r, ok := ev.(core.Refresh); ok {
+		w.after(w.cfg.MinRebalanceInterval+3*w.cfg.OperationTimeout+time.Second, func() { p.answered(r.ID) })
+	}
 	effects := p.core.Step(p.local(), ev)
 	p.snap = p.core.Snapshot()
 	if w.cfg.Exclusive && p.local() >= p.snap.LeaseEnd { // contexts end, and do not begin again
@@ -187,6 +190,10 @@ func (p *Worker) perform(e core.Effect) {
 		}
 		delete(p.refreshes, e.ID)
 	case core.Ended:
+		if !p.live {
+			w.check.fail("%s ends twice", p.name)
+			return
+		}
 		p.failed = p.failed || !p.stopped
 		p.vanish()
 		if p.onEnd != nil {
@@ -253,6 +260,7 @@ func (p *Worker) applyNext() {
 	for _, id := range slices.Sorted(maps.Keys(p.running)) {
 		if _, ok := owned[id]; !ok {
 			gone = append(gone, id)
+			w.check.givesUp(p, id)
 		}
 	}
 	for _, o := range a.Owned {
@@ -355,7 +363,6 @@ func (p *Worker) Refresh() {
 	p.lastCall++
 	id := p.lastCall
 	p.refreshes[id] = w.now
-	w.after(w.cfg.MinRebalanceInterval+3*w.cfg.OperationTimeout+time.Second, func() { p.answered(id) })
 	p.tell(core.Refresh{ID: id})
 }
 

@@ -37,7 +37,9 @@ type World struct {
 	lists   map[string]*core.List // by digest, all that ever were
 	hosts   int
 	coming  int // processes about to be started
-	steps   int
+	// script, if not nil, says what happens to each operation.
+	script func(p *Worker, op core.KV) fault
+	steps  int
 
 	faultsEnd time.Duration // when the last fault so far ends
 	// kvDown: until then no operation on the store is answered.
