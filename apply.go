@@ -185,7 +185,7 @@ func (a *applier) callUpdater(ctx context.Context, w *application) error {
 
 // pause waits about d; false means that there is no point in going on.
 func (a *applier) pause(d time.Duration) bool {
-	t := time.NewTimer(d/2 + rand.N(d)) //nolint:gosec // jitter needs no secrecy
+	t := time.NewTimer(d/2 + rand.N(d)) // jitter needs no secrecy
 	defer t.Stop()
 	for !a.superseded() {
 		select {
