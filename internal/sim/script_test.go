@@ -268,3 +268,25 @@ func TestOneLostOperation(t *testing.T) {
 		t.Errorf("degraded %t, hit %t", degraded, *hit)
 	}
 }
+
+// TestSlowCampaign: a worker whose campaign takes long does not take the leader
+// key from one that was elected meanwhile.
+func TestSlowCampaign(t *testing.T) {
+	w := fleet(t, defaults(), 3, 6)
+	leader := leaderOf(t, w)
+	var slow *Worker
+	w.script = func(p *Worker, op core.KV) fault {
+		campaigns := op.Verb == core.Get && op.Key == "g.head" && op.Timeout == w.cfg.ElectionTimeout
+		if !campaigns || slow != nil && slow != p {
+			return fine
+		}
+		slow = p
+		return sluggish
+	}
+	term := w.check.last.head.Term
+	leader.Crash()
+	must(t, w, w.Settle())
+	if got := w.check.last.head.Term - term; slow == nil || got != 1 {
+		t.Errorf("%d terms later", got)
+	}
+}
