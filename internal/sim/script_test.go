@@ -290,3 +290,55 @@ func TestSlowCampaign(t *testing.T) {
 		t.Errorf("%d terms later", got)
 	}
 }
+
+// TestOutage: all lose the store for a minute. In the Available mode everybody
+// goes on with what it has; in the Exclusive mode nothing is worked on after the
+// lease. Afterwards nothing has moved.
+func TestOutage(t *testing.T) {
+	for _, exclusive := range []bool{false, true} {
+		for _, notice := range []time.Duration{0, 5 * time.Second} {
+			cfg := defaults()
+			cfg.Exclusive = exclusive
+			w := fleet(t, cfg, 4, 48)
+			for _, p := range w.Live() {
+				p.cutLink(time.Minute, notice)
+			}
+			w.Run(w.cfg.EnterThreshold + notice + time.Second)
+			for _, p := range w.Live() {
+				if p.snap.State != core.Degraded {
+					t.Errorf("%s is in state %s", p.name, states[p.snap.State])
+				}
+				if got := len(p.running) - len(p.void); exclusive && got != 0 || !exclusive && got != 12 {
+					t.Errorf("exclusive %t: %s works on %d partitions", exclusive, p.name, got)
+				}
+			}
+			w.Run(50 * time.Second)
+			must(t, w, w.Settle())
+			if w.check.moves != 0 || w.check.overlap != 0 {
+				t.Errorf("exclusive %t: %d moves, %d overlaps", exclusive, w.check.moves, w.check.overlap)
+			}
+		}
+	}
+}
+
+// TestCut: one worker loses its link. In the Available mode it goes on with what
+// it has until it hears that others have it; nobody else gives anything up.
+func TestCut(t *testing.T) {
+	for _, exclusive := range []bool{false, true} {
+		cfg := defaults()
+		cfg.Exclusive = exclusive
+		w := fleet(t, cfg, 4, 48)
+		p := w.Live()[2]
+		p.cutLink(40*time.Second, 0)
+		w.Run(w.cfg.HeartbeatTTL + w.cfg.EmergencyGracePeriod + time.Second)
+		must(t, w, nil)
+		if got := len(p.running) - len(p.void); exclusive && got != 0 || !exclusive && got != 12 {
+			t.Errorf("exclusive %t: %s works on %d partitions", exclusive, p.name, got)
+		}
+		if len(w.check.last.grants) != 48 || len(w.check.last.head.Seats) != 3 {
+			t.Errorf("%d granted to %d", len(w.check.last.grants), len(w.check.last.head.Seats))
+		}
+		w.Run(40 * time.Second)
+		must(t, w, w.Settle())
+	}
+}
