@@ -17,7 +17,7 @@ type connection interface {
 	Status() nats.Status
 	StatusChanged(...nats.Status) chan nats.Status
 	RemoveStatusListener(chan nats.Status)
-	ConnectedServerId() string
+	serverID() string
 	allowance() time.Duration // how long a reconnect may take
 	warnings() []string       // what is unwise about its options
 }
@@ -28,6 +28,7 @@ type natsConn struct {
 	heartbeatTTL time.Duration
 }
 
+func (c natsConn) serverID() string         { return c.ConnectedServerId() }
 func (c natsConn) allowance() time.Duration { return reconnectAllowance(c.Conn, c.heartbeatTTL) }
 func (c natsConn) warnings() []string       { return connectionWarnings(c.Conn) }
 
@@ -69,7 +70,7 @@ func (w *connWatch) run(ctx context.Context) {
 
 func (w *connWatch) tell(s nats.Status) {
 	if s == nats.CONNECTED {
-		w.post(core.Connected{Server: w.conn.ConnectedServerId(), Allowance: w.conn.allowance()})
+		w.post(core.Connected{Server: w.conn.serverID(), Allowance: w.conn.allowance()})
 		w.once.Do(func() { close(w.first) })
 		return
 	}

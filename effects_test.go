@@ -206,8 +206,11 @@ func TestWatches(t *testing.T) {
 				return []core.Effect{core.Unwatch{ID: 1}, core.Unwatch{ID: 3}}
 			}
 			return []core.Effect{
-				core.Watch{ID: 1, Filter: "a"}, core.Watch{ID: 2, Filter: "refused"},
-				core.Watch{ID: 3, Filter: "slow"}, core.Watch{ID: 4, Filter: "b"}, core.Watch{ID: 5, Filter: "slow"},
+				core.Watch{ID: 1, Filter: "a"},
+				core.Watch{ID: 2, Filter: "refused"},
+				core.Watch{ID: 3, Filter: "slow"},
+				core.Watch{ID: 4, Filter: "b"},
+				core.Watch{ID: 5, Filter: "slow"},
 			}
 		})
 		m.mustStart(t)

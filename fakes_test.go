@@ -123,9 +123,9 @@ func (c *fakeConn) RemoveStatusListener(ch chan nats.Status) {
 	c.listeners = slices.DeleteFunc(c.listeners, func(l chan nats.Status) bool { return l == ch })
 }
 
-func (c *fakeConn) ConnectedServerId() string { return "server-1" }
-func (c *fakeConn) allowance() time.Duration  { return time.Second }
-func (c *fakeConn) warnings() []string        { return nil }
+func (c *fakeConn) serverID() string         { return "server-1" }
+func (c *fakeConn) allowance() time.Duration { return time.Second }
+func (c *fakeConn) warnings() []string       { return nil }
 
 // turn changes the status and tells it, as nats.go does.
 func (c *fakeConn) turn(s nats.Status) {
@@ -260,7 +260,7 @@ func (tm *testManager) mustStart(t *testing.T) {
 
 func (tm *testManager) mustStop(t *testing.T) {
 	t.Helper()
-	if err := tm.Stop(context.Background()); err != nil { //nolint:usetesting // runs in cleanup too
+	if err := tm.Stop(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -130,10 +131,8 @@ func (r *run) loop(start core.Event) {
 	var batch []core.Event
 	for {
 		batch = r.box.take(batch)
-		for _, ev := range batch {
-			if r.step(ev) {
-				return
-			}
+		if slices.ContainsFunc(batch, r.step) {
+			return
 		}
 		timer.Stop()
 		if at, ok := r.core.Wake(); ok {

@@ -194,6 +194,7 @@ func (m *Manager) beginStart(ctx context.Context) (*run, error) {
 		return nil, ErrAlreadyStarted
 	case stopping, finished:
 		return nil, ErrStopped
+	case idle:
 	}
 	m.phase, m.run = starting, newRun(ctx, m)
 	return m.run, nil
@@ -226,6 +227,7 @@ func (m *Manager) beginStop() (r *run, first bool) {
 		return m.run, true
 	case stopping:
 		return m.run, false
+	case finished:
 	}
 	return nil, false
 }
@@ -266,6 +268,7 @@ func (m *Manager) running() (*run, error) {
 		}
 	case stopping, finished:
 		return nil, ErrStopped
+	case idle:
 	}
 	return nil, ErrNotStarted
 }
@@ -279,7 +282,9 @@ func (r *run) start(ctx context.Context) error {
 		select {
 		case <-r.started:
 		case <-r.over:
-			err = r.startError()
+			if !r.hasStarted() { // it may have ended since
+				err = r.startError()
+			}
 		case <-ctx.Done():
 			if !r.hasStarted() {
 				err = fmt.Errorf("%w while waiting for %s", ctxErr(ctx), awaited(r.m.State()))
@@ -347,8 +352,9 @@ func awaited(s State) string {
 		return "a worker id"
 	case StateElection:
 		return "a leader"
+	default:
+		return "an assignment that names this worker"
 	}
-	return "an assignment that names this worker"
 }
 
 // stop ends a run in order, or, when its time is up, without it.

@@ -196,14 +196,15 @@ func ownersOf(result map[string][]Partition, workers []string, l *partitionList)
 		owners[i] = plan.None
 	}
 	known, left := 0, len(owners)
+	var buf []byte
 	for w, id := range workers {
 		mine, ok := result[id]
 		if ok {
 			known++
 		}
 		for i := range mine {
-			n := l.findKeys(mine[i].Keys)
-			if n == plan.None {
+			var n int32
+			if n, buf = l.findKeys(mine[i].Keys, buf); n == plan.None {
 				return nil, fmt.Errorf("partition %q of worker %q was invented", mine[i], id)
 			}
 			if other := owners[n]; other != plan.None {
@@ -223,9 +224,18 @@ func ownersOf(result map[string][]Partition, workers []string, l *partitionList)
 	return owners, nil
 }
 
-// findKeys returns the number of the partition with these keys, or -1.
-func (l *partitionList) findKeys(keys []string) int32 {
-	return l.index.Find(xxhash.Sum64String(Partition{Keys: keys}.ID()), func(i int32) bool {
-		return slices.Equal(l.parts[i].Keys, keys)
-	})
+// findKeys returns the number of the partition with these keys, or -1. The id is
+// written to buf, which is returned for the next call, so that looking up a
+// million partitions allocates nothing.
+func (l *partitionList) findKeys(keys []string, buf []byte) (int32, []byte) {
+	buf = buf[:0]
+	for i, k := range keys {
+		if i > 0 {
+			buf = append(buf, '.')
+		}
+		buf = append(buf, escapeKey(k)...)
+	}
+	// Different keys have different ids, and no id of the list is that of keys
+	// that are not allowed.
+	return l.index.Find(xxhash.Sum64(buf), func(i int32) bool { return l.core.IDs[i] == string(buf) }), buf
 }

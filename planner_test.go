@@ -159,6 +159,12 @@ func TestPlannerRefusesBadResults(t *testing.T) {
 		{"invented", func([]string, []Partition) (map[string][]Partition, error) {
 			return map[string][]Partition{"w0": {a, b, c, {Keys: []string{"d"}}}}, nil
 		}, `"d" of worker "w0" was invented`},
+		{"invented with an empty key", func([]string, []Partition) (map[string][]Partition, error) {
+			return map[string][]Partition{"w0": {a, b, c, {Keys: []string{"a", ""}}}}, nil
+		}, `invented`},
+		{"invented with a dot", func([]string, []Partition) (map[string][]Partition, error) {
+			return map[string][]Partition{"w0": {a, c, {Keys: []string{"b.1"}}}}, nil
+		}, `"b%2E1" of worker "w0" was invented`},
 		{"without keys", func([]string, []Partition) (map[string][]Partition, error) {
 			return map[string][]Partition{"w0": {a, b, c, {}}}, nil
 		}, `invented`},

@@ -1,6 +1,8 @@
 package strategy
 
 import (
+	"slices"
+
 	"github.com/arloliu/parti/internal/plan"
 )
 
@@ -19,17 +21,7 @@ const maxRounds = 64
 //
 // Its result is a fixed point: with it as previous owners nothing moves.
 func balance(p *problem, homes []int32, width float64) []int32 {
-	n := len(p.workers)
-	b := &balancer{
-		problem: p,
-		homes:   homes,
-		owners:  make([]int32, len(p.order)),
-		need:    make([]int64, n),
-		key:     make([]int64, n),
-		next:    make([]int, n),
-		pool:    make([]int32, 0, len(p.order)/16),
-		undo:    make([]change, 0, len(p.order)/16),
-	}
+	b := newBalancer(p, homes)
 	if p.prev == nil {
 		// A cold start fills a narrower band, so that the first change need not
 		// begin with repairs.
@@ -38,11 +30,11 @@ func balance(p *problem, homes []int32, width float64) []int32 {
 		b.refine()
 	} else {
 		copy(b.owners, p.prev)
-		b.start = p.scanStart()
 	}
+	b.start = p.scanStart()
 	b.aim(width)
 	if b.collect() {
-		b.round(false)
+		b.round()
 	}
 	b.refine()
 	return b.owners
@@ -66,6 +58,20 @@ type balancer struct {
 	next      []int
 	heap      topHeap
 	items     items
+}
+
+func newBalancer(p *problem, homes []int32) *balancer {
+	n := len(p.workers)
+	return &balancer{
+		problem: p,
+		homes:   homes,
+		owners:  make([]int32, len(p.order)),
+		need:    make([]int64, n),
+		key:     make([]int64, n),
+		next:    make([]int, n),
+		pool:    make([]int32, 0, len(p.order)/16),
+		undo:    make([]change, 0, len(p.order)/16),
+	}
 }
 
 // change remembers an owner that a round changed.
@@ -100,16 +106,20 @@ func (b *balancer) refine() {
 }
 
 // improve runs a round and keeps what it did if less load lies outside the band
-// than before.
+// than before. A bold one begins by moving a partition that is too heavy to be
+// placed again.
 func (b *balancer) improve(bold bool) bool {
 	before := b.outside()
 	b.undo = b.undo[:0]
-	b.round(bold)
+	if bold && !b.giveHeavy() {
+		return false
+	}
+	b.round()
 	if b.outside() < before {
 		return true
 	}
-	for n := len(b.undo) - 1; n >= 0; n-- {
-		i, o := b.undo[n].partition, b.undo[n].owner
+	for _, u := range slices.Backward(b.undo) {
+		i, o := u.partition, u.owner
 		b.load[b.owners[i]] -= b.weights[i]
 		b.load[o] += b.weights[i]
 		b.owners[i] = o
@@ -129,12 +139,9 @@ func (b *balancer) outside() int64 {
 // round is one pass of the algorithm: heavy partitions without an owner first,
 // while others can still make room for them, then what the workers above the
 // band must give and those below it need, then everything without an owner.
-//
-// A bold round lets a worker give away a partition that is so heavy that it falls
-// below the band itself, and hopes that others fill the gap.
-func (b *balancer) round(bold bool) {
+func (b *balancer) round() {
 	b.placeHeavy()
-	b.shed(bold)
+	b.shed()
 	b.place(b.pool)
 	b.pool = b.pool[:0]
 }

@@ -86,15 +86,32 @@ func TestPlainRing(t *testing.T) {
 }
 
 // A list that changes in place is noticed.
-func TestChangedListIsHashedAgain(t *testing.T) {
+func TestChangedListIsReadAgain(t *testing.T) {
+	for name, change := range map[string]func(list []parti.Partition){
+		"keys":   func(list []parti.Partition) { list[3].Keys = []string{"another"} },
+		"weight": func(list []parti.Partition) { list[4].Weight = 7_000 },
+		"order":  func(list []parti.Partition) { slices.Reverse(list) },
+	} {
+		s := strategy.NewConsistentHash()
+		list := partitions(500, even)
+		assign(t, s, workers(4), list)
+		change(list)
+		if got, want := assign(t, s, workers(4), list), assign(t, strategy.NewConsistentHash(), workers(4), list); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: a changed list was taken for the old one", name)
+		}
+	}
 	s := strategy.NewConsistentHash()
 	list := partitions(500, even)
 	assign(t, s, workers(4), list)
-	list[3].Keys = []string{"another"}
-	list[4].Weight = 700
-	list[5].Keys = list[5].Keys[:1]
-	if got, want := assign(t, s, workers(4), list), assign(t, strategy.NewConsistentHash(), workers(4), list); !reflect.DeepEqual(got, want) {
-		t.Error("a changed list was taken for the old one")
+	for i := range list {
+		list[i].Keys = list[i].Keys[:1]
+	}
+	if _, err := s.Assign(workers(4), list); err == nil {
+		t.Error("shortened keys, all alike, were taken for the old ones")
+	}
+	list[9].Keys = nil
+	if _, err := s.Assign(workers(4), list); err == nil {
+		t.Error("a partition without keys was taken for the old one")
 	}
 }
 
@@ -104,10 +121,13 @@ func TestResultBelongsToTheCaller(t *testing.T) {
 	first := assign(t, s, workers(2), list)
 	want := assign(t, strategy.NewConsistentHash(), workers(2), list)
 	for id, mine := range first {
-		_ = append(mine, parti.Partition{Keys: []string{"more"}})
 		first[id] = append(mine[:0], mine[1:]...)
 	}
 	if got := assign(t, s, workers(2), list); !reflect.DeepEqual(got, want) {
 		t.Error("a change of one result changed the next")
+	}
+	_ = append(want["worker-0"], parti.Partition{Keys: []string{"more"}})
+	if got := assign(t, s, workers(2), list); !reflect.DeepEqual(got, want) {
+		t.Error("appending to the list of one worker changed that of another")
 	}
 }

@@ -23,7 +23,7 @@ func quotas(n, workers int, capacities []float64, held []int) []int {
 		if capacities == nil {
 			quota[w] = n / workers
 		} else {
-			share := capacities[w] / sum * float64(n)
+			share := float64(capacities[w] / sum * float64(n)) // converted: not fused with what follows
 			quota[w] = min(int(share), left)
 			rest[w] = share - float64(quota[w])
 		}

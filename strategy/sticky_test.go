@@ -69,6 +69,17 @@ func TestStickyKeepsTheUpgrade(t *testing.T) {
 	}
 }
 
+func TestStickyGivesTheInnerStrategyItsOwnLists(t *testing.T) {
+	vandal := strategyFunc(func(workers []string, partitions []parti.Partition) (map[string][]parti.Partition, error) {
+		out := map[string][]parti.Partition{workers[0]: slices.Clone(partitions)}
+		clear(workers)
+		clear(partitions)
+		return out, nil
+	})
+	list := partitions(100, even)
+	checkComplete(t, "sticky", workers(3), list, assign(t, strategy.Sticky(vandal), workers(3), list))
+}
+
 func TestStickyRefusesABadInnerStrategy(t *testing.T) {
 	boom := errors.New("boom")
 	answer := func(change func(map[string][]parti.Partition)) strategyFunc {

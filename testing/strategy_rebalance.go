@@ -168,7 +168,7 @@ func rebalanceInput(workers []string, partitions []parti.Partition, prev assignm
 	}
 	index := map[string]int32{}
 	for _, w := range sortedKeys(prev) {
-		index[w] = int32(len(in.PrevWorkers)) //nolint:gosec // a handful of workers
+		index[w] = int32(len(in.PrevWorkers))
 		in.PrevWorkers = append(in.PrevWorkers, w)
 	}
 	was := owners(prev)
@@ -207,7 +207,7 @@ func shuffledInput(in parti.RebalanceInput) parti.RebalanceInput {
 	slices.Reverse(in.PrevWorkers)
 	for i, o := range in.PrevOwner {
 		if o >= 0 {
-			in.PrevOwner[i] = int32(len(in.PrevWorkers)) - 1 - o //nolint:gosec // a handful of workers
+			in.PrevOwner[i] = int32(len(in.PrevWorkers)) - 1 - o
 		}
 	}
 	return in

@@ -161,7 +161,7 @@ func (c *Core) fetch(want ref) {
 			return
 		}
 		if d.Err == OK && digest(d.Val) == want.Digest {
-			if rec, err := decodePart(d.Val); err == nil && rec.Inc == inc {
+			if rec, err := decode[partRecord](d.Val); err == nil && rec.Inc == inc {
 				a.tries = 0
 				want.Worker = ""
 				a.part = want

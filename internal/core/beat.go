@@ -50,9 +50,12 @@ func (c *Core) beatWritten(at time.Duration) {
 func (c *Core) beatLost(val []byte, rev uint64) {
 	rec, err := decode[hbRecord](val)
 	switch {
-	case err == nil && rec.Revoked != 0 && c.mine(rec.Inc):
+	case err == nil && rec.Revoked != 0 && rec.Inc == c.inc:
 		c.hbKey.rev = rev
 		c.newIncarnation("the leader ended the lease")
+	case err == nil && rec.Revoked != 0 && c.mine(rec.Inc): // one that has ended anyway
+		c.hbKey.rev = rev
+		c.renew(&c.hbKey)
 	case !c.hbKey.written:
 		c.hbKey.rev = rev
 		c.renew(&c.hbKey)

@@ -50,6 +50,7 @@ func (c *Core) feed(d Done, began time.Duration, op KV, counted bool) {
 		return
 	}
 	g.good = never
+	silent := d.Err == Ambiguous && g.silent != never
 	if d.Err == Ambiguous {
 		g.silent = min(g.silent, max(began, g.heard, c.conn.since)) // an answer to another one counts, and a suspension does not
 		c.timer.sooner(timerEnter, g.silent+c.cfg.EnterThreshold)
@@ -59,6 +60,9 @@ func (c *Core) feed(d Done, began time.Duration, op KV, counted bool) {
 	}
 	c.measure(MetricKVErrors, 1, bucketNames[op.Bucket])
 	c.report(FaultKV, verbNames[op.Verb]+" "+op.Key+": "+d.Text)
+	if silent {
+		return // silence is measured by its length, and counts once
+	}
 	g.errors = append(g.errors, c.now)
 	for len(g.errors) > 0 && c.now-g.errors[0] > c.cfg.KVErrorWindow {
 		g.errors = g.errors[1:]

@@ -50,7 +50,7 @@ func (c *Core) loadLeader(head headRecord, rev uint64) {
 	for i, s := range head.Seats {
 		if s.Part.Worker = s.Worker; !s.Part.none() {
 			get(c.partKey(s.Part), s.Part, func(b []byte) (err error) {
-				parts[i], err = decodePart(b)
+				parts[i], err = decode[partRecord](b)
 				return err
 			})
 		}
@@ -62,20 +62,6 @@ func (c *Core) loadLeader(head headRecord, rev uint64) {
 		}
 	}
 	one()
-}
-
-// decodePart checks what decode cannot.
-func decodePart(b []byte) (partRecord, error) {
-	rec, err := decode[partRecord](b)
-	if err != nil {
-		return rec, err
-	}
-	for _, g := range rec.Grants {
-		if len(g.IDs) != len(g.Weights) {
-			return partRecord{}, ErrForeign
-		}
-	}
-	return rec, nil
 }
 
 // load fills the table from what was published.

@@ -20,8 +20,13 @@ var ErrForeign = errors.New("value of another format")
 // millis is a duration on the wire, in milliseconds.
 type millis int64
 
-func toMillis(d time.Duration) millis    { return millis(d / time.Millisecond) }
-func (m millis) duration() time.Duration { return time.Duration(m) * time.Millisecond }
+func toMillis(d time.Duration) millis { return millis(d / time.Millisecond) }
+
+// duration is between nothing and a hundred days, whatever was written, so that
+// sums of durations do not overflow.
+func (m millis) duration() time.Duration {
+	return time.Duration(min(max(m, 0), 100*24*3600*1000)) * time.Millisecond
+}
 
 // idRecord is the value of an id key: who holds the id.
 type idRecord struct {
@@ -174,7 +179,52 @@ func decode[T interface{ formatVersion() int }](b []byte) (T, error) {
 	if v := rec.formatVersion(); v < 1 || v > format {
 		return none, fmt.Errorf("%w: version %d, this one reads up to %d", ErrForeign, v, format)
 	}
+	if c, ok := any(&rec).(interface{ check() error }); ok {
+		if err := c.check(); err != nil {
+			return none, fmt.Errorf("%w: %w", ErrForeign, err)
+		}
+	}
 	return rec, nil
+}
+
+// countable bounds terms and versions, so that there is always a next one.
+const countable = 1 << 62
+
+var errCount = errors.New("a term or version beyond counting")
+
+func (r *leaderRecord) check() error {
+	if r.Term >= countable {
+		return errCount
+	}
+	return nil
+}
+
+func (h *headRecord) check() error {
+	if h.Term >= countable || h.Version >= countable {
+		return errCount
+	}
+	seen := make(map[string]bool, len(h.Seats))
+	for _, s := range h.Seats {
+		if s.Worker == "" || seen[s.Worker] {
+			return fmt.Errorf("worker %q is named twice, or not at all", s.Worker)
+		}
+		seen[s.Worker] = true
+	}
+	return nil
+}
+
+func (p *partRecord) check() error {
+	for _, g := range p.Grants {
+		if len(g.IDs) != len(g.Weights) {
+			return errors.New("partitions and weights do not match")
+		}
+		for i, id := range g.IDs {
+			if id == "" || g.Weights[i] <= 0 {
+				return fmt.Errorf("partition %q of weight %d", id, g.Weights[i])
+			}
+		}
+	}
+	return nil
 }
 
 func digest(b []byte) string {

@@ -29,8 +29,9 @@ type renewal struct {
 	epoch   int // of activations; results of earlier ones are ignored
 	rev     uint64
 	busy    bool
-	again   bool // write once more as soon as the present write is answered
-	tries   int  // since the last success
+	again   bool          // write once more as soon as the present write is answered
+	tries   int           // since the last success
+	due     time.Duration // when the renewal after the present one is due; attempts until then are retries
 	proved  time.Duration
 	written bool   // at least once in this activation
 	after   func() // what waits for the answer in flight, to release the key
@@ -122,12 +123,16 @@ func (c *Core) renew(r *renewal) {
 	}
 	c.timer.set(r.timer, c.now+r.interval())
 	r.busy, r.again = true, false
+	retry := r.tries > 0 && c.now < r.due
+	if !retry {
+		r.due = c.now + r.interval()
+	}
 	began, epoch := c.now, r.epoch
 	op := KV{Verb: Update, Bucket: r.bucket, Key: r.key(), Val: r.value(), Rev: r.rev, Timeout: c.renewTimeout()}
 	if r.rev == 0 {
 		op.Verb = Create
 	}
-	c.kv(op, r.tries > 0, func(d Done) {
+	c.kv(op, retry, func(d Done) {
 		if !c.answered(r, epoch) {
 			if d.Err == OK && r.epoch == epoch {
 				r.rev = d.Rev
@@ -167,7 +172,11 @@ func (c *Core) retryRenewal(r *renewal) {
 		c.renew(r)
 		return
 	}
-	c.timer.set(r.timer, c.now+c.backoff(r.tries-2))
+	at := c.now + c.backoff(r.tries-2)
+	if r.due > c.now {
+		at = min(at, r.due)
+	}
+	c.timer.set(r.timer, at)
 }
 
 // inspect reads a key whose revision is not the expected one: an own write that

@@ -95,7 +95,8 @@ func play(t *testing.T, text string) string {
 
 type script struct {
 	*world
-	cfg Config // of the cores to come
+	cfg    Config // of the cores to come
+	digest string // of the last value that a foreign hand wrote, written DIGEST in the next one
 }
 
 // do runs one command.
@@ -188,10 +189,17 @@ var fleetCommands = map[string]func(*script, []string) error{
 		}
 		return nil
 	},
+	// raw BUCKET KEY: a value as it is in the store
+	"raw": func(s *script, args []string) error {
+		e, err := s.kv.Get(slices.Index(bucketNames[:], args[0]), "g."+args[1])
+		s.printf("--", "%s", e.Val)
+		return err
+	},
 	// put BUCKET KEY VALUE: a foreign hand writes
 	"put": func(s *script, args []string) error {
 		b := slices.Index(bucketNames[:], args[0])
-		key, val := "g."+args[1], []byte(strings.Join(args[2:], " "))
+		key, val := "g."+args[1], []byte(strings.ReplaceAll(strings.Join(args[2:], " "), "DIGEST", s.digest))
+		s.digest = digest(val)
 		if e, err := s.kv.Get(b, key); err == nil {
 			_, err = s.kv.Update(b, key, val, e.Rev)
 			s.wakeWatches()
@@ -367,6 +375,16 @@ func configure(cfg *Config, args []string) error {
 			*p = x
 		case *bool:
 			*p = text == "true"
+		case *[NumBuckets]string:
+			copy(p[:], strings.Split(text, "/"))
+		case *[5]time.Duration: // info/warn/error/critical
+			for i, s := range strings.Split(text, "/") {
+				d, err := time.ParseDuration(s)
+				if err != nil {
+					return err
+				}
+				p[i+1] = d
+			}
 		case *Process: // boot/pid/start
 			parts := strings.Split(text, "/")
 			pid, err := strconv.Atoi(parts[1])

@@ -310,7 +310,7 @@ func (n *node) finish() {
 func (w *world) checkOverlap(id string) {
 	var who []string
 	for _, n := range w.nodes {
-		if _, runs := n.running[id]; runs && !n.dead && !n.ended {
+		if _, runs := n.running[id]; runs && !n.dead && !n.ended && n.lease() {
 			who = append(who, n.name)
 		}
 	}
@@ -319,10 +319,16 @@ func (w *world) checkOverlap(id string) {
 	}
 }
 
+// lease tells whether the shell would dispatch work.
+func (n *node) lease() bool {
+	end := n.core.Snapshot().LeaseEnd
+	return end == 0 || n.w.now < end
+}
+
 // operate performs an operation, or has it go wrong.
 func (n *node) operate(e KV) {
 	w := n.w
-	answer := func(after time.Duration, d Done) {
+	answer := func(after time.Duration, d Done) *Done {
 		d.Op = e.Op
 		w.after(after, func() {
 			if !n.dead && !n.ended {
@@ -330,7 +336,10 @@ func (n *node) operate(e KV) {
 			}
 			n.tell(d)
 		})
+		return &d
 	}
+	// The answer comes before what watches see.
+	execute := func() { w.execute(e, answer(latency, Done{})) }
 	mode := ""
 	for _, f := range n.faults {
 		if f.count != 0 && matchOp(f.pattern, e) {
@@ -345,20 +354,21 @@ func (n *node) operate(e KV) {
 	case n.silent, mode == "unsent":
 		answer(e.Timeout, Done{Err: Ambiguous, Text: "no answer"})
 	case mode == "lost":
-		w.execute(e)
+		w.execute(e, &Done{})
 		answer(e.Timeout, Done{Err: Ambiguous, Text: "no answer"})
 	case mode == "late":
 		n.held = append(n.held, func() {
-			d := w.execute(e)
+			var d Done
+			w.execute(e, &d)
 			w.say(e, n.name, renderDone(e, d)+" (late)")
 		})
 		answer(e.Timeout, Done{Err: Ambiguous, Text: "no answer"})
 	case mode == "hold":
-		n.held = append(n.held, func() { answer(latency, w.execute(e)) })
+		n.held = append(n.held, execute)
 	case mode == "fail":
 		answer(latency, Done{Err: Failed, Text: "refused"})
 	default:
-		answer(latency, w.execute(e))
+		execute()
 	}
 }
 
@@ -368,7 +378,7 @@ func matchOp(pattern string, e KV) bool {
 	return err == nil && ok
 }
 
-func (w *world) execute(e KV) (d Done) {
+func (w *world) execute(e KV, d *Done) {
 	var err error
 	b := int(e.Bucket)
 	switch e.Verb {
@@ -393,7 +403,6 @@ func (w *world) execute(e KV) (d Done) {
 		d.Err, d.Text = Failed, err.Error()
 	}
 	w.wakeWatches()
-	return d
 }
 
 // wakeWatches has every watch see the present state, a little later.

@@ -195,7 +195,7 @@ func testWatchRace(t *testing.T, kv KV) {
 	defer cancel()
 	for writer := range writers {
 		wg.Go(func() {
-			random := rand.New(rand.NewPCG(1, uint64(writer))) //nolint:gosec // which key is written
+			random := rand.New(rand.NewPCG(1, uint64(writer)))
 			for ctx.Err() == nil {
 				// Each key has one writer.
 				i := random.IntN(keys/writers)*writers + writer

@@ -215,7 +215,7 @@ func (s *Store) ask(ctx context.Context, calls []apiCall) error {
 	if err := s.nc.FlushWithContext(ctx); err != nil {
 		return openError(causeOf(ctx, err))
 	}
-	if denied := s.nc.LastError(); denied != before && errors.Is(denied, nats.ErrPermissionViolation) {
+	if denied := s.nc.LastError(); errors.Is(denied, nats.ErrPermissionViolation) && !errors.Is(denied, before) {
 		if err := explainDenial(denied, inbox, calls, subjects, s.cfg.Buckets); err != nil {
 			return err
 		}

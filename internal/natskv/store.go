@@ -266,14 +266,14 @@ func (s *Store) loseSilent() (time.Duration, bool) {
 	watches := s.watchList()
 	s.mu.Unlock()
 	now := time.Since(s.base)
-	next, any := limit, false
+	next, found := limit, false
 	for _, w := range watches {
 		left := limit - (now - time.Duration(w.heard.Load()))
 		if left <= 0 {
 			w.lose()
 			continue
 		}
-		next, any = min(next, left), true
+		next, found = min(next, left), true
 	}
-	return next, any
+	return next, found
 }

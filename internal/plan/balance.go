@@ -17,7 +17,7 @@ func Imbalance(loads []int64, capacities []float64) float64 {
 	for w, l := range loads {
 		level := 0.0
 		if shares > 0 {
-			level = total * (capacity(capacities, w) / shares)
+			level = float64(total * (capacity(capacities, w) / shares)) // converted: not fused, the same everywhere
 		}
 		switch {
 		case level > 0:
