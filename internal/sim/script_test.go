@@ -342,3 +342,25 @@ func TestCut(t *testing.T) {
 		must(t, w, w.Settle())
 	}
 }
+
+// TestDeposedLeaderKeepsItsLease: a leader that can renew its heartbeat and not
+// the leader key is deposed. Its lease on partitions lasts from its last
+// heartbeat, however long the leader key has been silent.
+func TestDeposedLeaderKeepsItsLease(t *testing.T) {
+	cfg := defaults()
+	cfg.Exclusive = true
+	w := fleet(t, cfg, 3, 6)
+	old, term := leaderOf(t, w), w.check.last.head.Term
+	w.script = func(p *Worker, op core.KV) fault {
+		deposed := w.check.last.head.Term != term
+		if p == old && (op.Key == "g.leader" || deposed && op.Bucket == core.Heartbeats) {
+			return unsent
+		}
+		return fine
+	}
+	w.Run(time.Minute)
+	must(t, w, nil)
+	if n := len(w.check.last.head.Seats); n != 2 {
+		t.Errorf("%d workers have a seat", n)
+	}
+}
