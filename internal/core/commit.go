@@ -60,7 +60,7 @@ func (c *Core) startCommit() {
 			continue
 		}
 		if s.dirty {
-			rec := l.payload(int32(i)) //nolint:gosec // a fleet has far fewer than 2^31 workers
+			rec := l.payload(int32(i))
 			s.part = write(s, s.part, c.partKey, len(rec.Grants) == 0, rec)
 			s.dirty = false
 		}

@@ -113,7 +113,7 @@ func (c *Core) judge() {
 				wake = min(wake, m.buryAt)
 			}
 		}
-		if m.dead || c.away(m) {
+		if m.dead || m.inc == c.inc || c.away(m) {
 			continue
 		}
 		at := c.silentSince(m) + c.memberTTL(m) + c.cfg.EmergencyGracePeriod

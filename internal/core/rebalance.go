@@ -23,6 +23,7 @@ type leader struct {
 	table
 
 	commit commit
+	torn   []string // workers whose payload or drain list was not found
 
 	strays, listed map[string]uint64 // ids and tickets: this listing, and the one before
 

@@ -52,8 +52,7 @@ type World struct {
 // NewWorld returns a world without workers.
 func NewWorld(cfg core.Config, seed uint64, partitions int) *World {
 	w := &World{
-		cfg: cfg,
-		//nolint:gosec // a simulation wants the same numbers every time
+		cfg:   cfg,
 		rng:   rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)),
 		kv:    kvtest.NewFake(int(core.NumBuckets)),
 		trace: newTrace(),
