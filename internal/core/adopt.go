@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 type adoption struct {
 	head      headRecord // the latest valid one
 	rev       uint64
+	val       []byte
 	seen      version // of the latest head obeyed in this life
 	lifecycle string
 	confirmed time.Duration // when the assignment was last known to be current
@@ -42,6 +44,9 @@ type applyState struct {
 }
 
 func (c *Core) onHeadWatch(ev Watched) {
+	if ev.Deleted {
+		c.lostHead()
+	}
 	if ev.Key == "" || ev.Deleted {
 		return // an absent head is not obeyed
 	}
@@ -65,6 +70,7 @@ func (c *Core) readHead() {
 			c.sawHead(d.Val, d.Rev)
 		case NotFound: // not obeyed, but known
 			c.adopt.looked = c.now
+			c.lostHead()
 		default:
 		}
 		c.measure(MetricCacheAge, (c.now - c.adopt.confirmed).Seconds(), "")
@@ -77,13 +83,16 @@ func (c *Core) sawHead(val []byte, rev uint64) {
 		return
 	}
 	a.looked = c.now
-	if rev == a.rev {
+	if rev == a.rev && bytes.Equal(val, a.val) { // a new bucket may have another head at the same revision
 		a.confirmed = c.now
 		return
 	}
 	head, err := decode[headRecord](val)
 	if err != nil {
 		c.report(FaultForeignValue, "key "+c.headKeyName()+": "+err.Error())
+		if c.leading() {
+			c.stepDown("the head cannot be read", false)
+		}
 		return
 	}
 	if head.at().less(a.seen) {
@@ -94,13 +103,20 @@ func (c *Core) sawHead(val []byte, rev uint64) {
 		c.foreignApp(head.App)
 		return
 	}
-	a.head, a.rev, a.seen, a.confirmed = head, rev, head.at(), c.now
+	a.head, a.val, a.rev, a.seen, a.confirmed = head, val, rev, head.at(), c.now
 	c.elect.seen = max(c.elect.seen, head.Term)
 	if c.elect.phase == leads && head.Term > c.elect.term {
 		c.stepDown("another leader took term "+strconv.FormatUint(head.Term, 10), true)
 	}
-	c.sawCommit(head.at(), rev)
+	c.sawCommit(head.at(), head.LeaderInc, rev)
 	c.obey()
+}
+
+// lostHead makes a leader without a head begin anew.
+func (c *Core) lostHead() {
+	if c.leading() {
+		c.stepDown("the head is gone", false)
+	}
 }
 
 // obey acts on the latest head: it fetches the own payload when the head names
@@ -109,6 +125,9 @@ func (c *Core) obey() {
 	a := &c.adopt
 	if c.life.renaming {
 		return // the head can name only the incarnation that has ended
+	}
+	if a.head.Rebuild {
+		return // what is held is kept until it is known
 	}
 	if a.fetching {
 		a.again = true
@@ -126,6 +145,9 @@ func (c *Core) obey() {
 		a.lifecycle = a.head.Lifecycle
 		if len(a.applying) == 0 {
 			a.applied = a.seen
+			if named && a.head.Seats[i].Clear != (version{}) {
+				c.renew(&c.hbKey) // the leader waits for it
+			}
 		} else {
 			c.apply(a.owned, true)
 		}

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"maps"
 	"slices"
 	"time"
@@ -13,6 +14,7 @@ import (
 type commit struct {
 	busy      bool
 	lifecycle string // of the next head; "" = as it is
+	planned   bool   // a plan was made in this leadership
 	head      headRecord
 	files     []file
 	waiting   int // files whose answer is awaited
@@ -37,8 +39,8 @@ func (c *Core) startCommit() {
 	k.busy, k.tries, k.files, k.dropped, k.began = true, 0, nil, nil, c.now
 	v := l.head.Version + 1
 	head := headRecord{
-		formatted: ours, Term: l.term, Version: v, Leader: c.worker(), Lifecycle: l.head.Lifecycle,
-		Created: c.cfg.Buckets[Assignments], App: l.head.App, List: l.list.Digest,
+		formatted: ours, Term: l.term, Version: v, Leader: c.worker(), LeaderInc: c.inc, Lifecycle: l.head.Lifecycle,
+		Created: c.cfg.Buckets[Assignments], App: l.head.App, List: l.list.Digest, Rebuild: l.head.Rebuild && !k.planned,
 	}
 	if k.lifecycle != "" {
 		head.Lifecycle, k.lifecycle = k.lifecycle, ""
@@ -69,12 +71,12 @@ func (c *Core) startCommit() {
 			s.drain = write(s, s.drain, c.drainKey, len(rec.Items) == 0, rec)
 			s.drainDirty = false
 		}
-		if s.retired && s.drain.none() {
+		if s.retired && s.drain.none() && s.clear == (version{}) {
 			l.seats[i] = nil
 			delete(l.byName, s.worker)
 			continue
 		}
-		hs := headSeat{Worker: s.worker, Inc: s.inc, Part: s.part, Drain: s.drain, Vacant: s.vacant}
+		hs := headSeat{Worker: s.worker, Inc: s.inc, Part: s.part, Drain: s.drain, Vacant: s.vacant, Clear: s.clear}
 		if s.away {
 			hs.Away = max(1, toMillis(s.awaySince+s.awayFor-c.now))
 		}
@@ -84,13 +86,27 @@ func (c *Core) startCommit() {
 	c.writeFiles()
 }
 
-// writeFiles creates what the head will name. A key that exists is this
-// leader's own earlier attempt: nobody else writes under its term.
+// writeFiles creates what the head will name.
 func (c *Core) writeFiles() {
 	l := c.lead
 	k := &l.commit
 	term, v := l.term, k.head.Version
 	failed := false
+	written := func(f *file, ok bool, text string) {
+		k.waiting--
+		if f.done = ok; !ok {
+			failed = true
+			c.log(Warn, "publish failed", "key", f.key, "error", text)
+		}
+		switch {
+		case k.waiting > 0:
+		case failed:
+			c.commitLater()
+		default:
+			c.writeHead()
+		}
+	}
+	mine := func() bool { return c.lead != nil && c.lead.term == term && k.head.Version == v }
 	for i := range k.files {
 		f := &k.files[i]
 		if f.done {
@@ -98,23 +114,22 @@ func (c *Core) writeFiles() {
 		}
 		k.waiting++
 		c.kv(KV{Verb: Create, Bucket: Assignments, Key: f.key, Val: f.val}, k.tries > 0, func(d Done) {
-			if c.lead == nil || c.lead.term != term || k.head.Version != v {
-				return
-			}
-			k.waiting--
-			switch d.Err {
-			case OK, Conflict:
-				f.done = true
-			default:
-				failed = true
-				c.log(Warn, "publish failed", "key", f.key, "error", d.Text)
-			}
 			switch {
-			case k.waiting > 0:
-			case failed:
-				c.commitLater()
+			case !mine():
+			case d.Err == Conflict:
+				// An earlier attempt that did arrive; or somebody else writes
+				// under this term.
+				c.kv(KV{Verb: Get, Bucket: Assignments, Key: f.key}, true, func(d Done) {
+					switch {
+					case !mine():
+					case d.Err == OK && !bytes.Equal(d.Val, f.val):
+						c.stepDown("another leader writes under this term", true)
+					default:
+						written(f, d.Err == OK, d.Text)
+					}
+				})
 			default:
-				c.writeHead()
+				written(f, d.Err == OK, d.Text)
 			}
 		})
 	}
@@ -164,8 +179,8 @@ func (c *Core) writeHead() {
 
 // sawCommit takes the head being written, as the watch shows it, for the answer
 // that it was written.
-func (c *Core) sawCommit(at version, rev uint64) {
-	if l := c.lead; c.leading() && l.commit.writing && at == l.commit.head.at() {
+func (c *Core) sawCommit(at version, by string, rev uint64) {
+	if l := c.lead; c.leading() && l.commit.writing && at == l.commit.head.at() && by == c.inc {
 		l.commit.writing = false
 		c.committed(rev)
 	}
@@ -187,9 +202,11 @@ func (c *Core) inspectHead() {
 		switch {
 		case d.Err == NotFound:
 			c.stepDown("the head is gone", false)
-		case d.Err != OK || err != nil:
+		case d.Err != OK:
 			c.commitLater()
-		case head.Term != term || head.Leader != c.worker():
+		case err != nil:
+			c.stepDown("the head cannot be read: "+err.Error(), false)
+		case head.Term != term || head.LeaderInc != c.inc:
 			c.elect.seen = max(c.elect.seen, head.Term)
 			c.stepDown("another leader wrote the head", true)
 		case head.Version == v:

@@ -182,6 +182,9 @@ func (c *Core) advanceClock(now time.Duration) {
 		return
 	}
 	c.log(Warn, "this process was suspended", "gap", gap.String())
+	if p := c.elect.phase; p != follower && p != leads {
+		c.stepDown("suspended during a campaign", false) // what it has read is old
+	}
 	c.conn.since = now
 	for _, r := range []*renewal{&c.idKey, &c.hbKey, &c.leadKey} {
 		if r.active {

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"strconv"
 	"time"
 )
@@ -90,7 +91,7 @@ func (c *Core) leaderKnown() bool {
 // leaderDeadline is when a leader that stays silent has lost its lease: on this
 // worker's clock, since it last saw a change or was itself cut off.
 func (c *Core) leaderDeadline() time.Duration {
-	return max(c.elect.changed, c.conn.since) + max(c.elect.rec.TTL.duration(), c.cfg.HeartbeatTTL)
+	return max(c.elect.changed, c.conn.since) + max(bounded(c.elect.rec.TTL, c.cfg.HeartbeatTTL), c.cfg.HeartbeatTTL)
 }
 
 // considerCampaign begins a campaign when the leader key is free and this worker
@@ -161,7 +162,7 @@ func (c *Core) campaignHead() {
 		var head headRecord
 		switch d.Err {
 		case OK:
-			rec, err := decode[headRecord](d.Val)
+			rec, err := c.readableHead(d)
 			if err != nil {
 				c.campaignFailed("key " + c.headKeyName() + ": " + err.Error())
 				return
@@ -169,17 +170,35 @@ func (c *Core) campaignHead() {
 			head = rec
 		case NotFound:
 			d.Rev = 0
-			head.Lifecycle = lifecycleColdStart
+			head = lostHead
 		default:
 			c.campaignFailed("read the head: " + d.Text)
 			return
 		}
 		e.term = max(head.Term, e.seen, c.adopt.seen.Term) + 1
-		if d.Rev == 0 {
+		if head.Rebuild {
 			e.term = max(e.term, c.wall+uint64(c.now/time.Millisecond))
 		}
 		c.campaignKey(head, d.Rev)
 	})
+}
+
+// lostHead stands for a head that does not exist. Perhaps no fleet ever was;
+// perhaps it was lost, and workers hold what it named.
+var lostHead = headRecord{Lifecycle: lifecycleColdStart, Rebuild: true}
+
+// readableHead decodes a head that was read. One that is not a head at all is
+// as good as lost; one of a later version is not to be touched.
+func (c *Core) readableHead(d Done) (headRecord, error) {
+	head, err := decode[headRecord](d.Val)
+	if d.Err != OK || err == nil {
+		return head, err
+	}
+	if errors.Is(err, errNewer) {
+		return head, err
+	}
+	c.report(FaultForeignValue, "key "+c.headKeyName()+" is replaced: "+err.Error())
+	return lostHead, nil
 }
 
 func (c *Core) campaignKey(head headRecord, headRev uint64) {
@@ -244,7 +263,7 @@ func (c *Core) takeTerm(head headRecord, headRev uint64) {
 		c.foreignApp(head.App)
 		return
 	}
-	head.formatted, head.Term, head.Leader, head.Window = ours, e.term, c.worker(), 0
+	head.formatted, head.Term, head.Leader, head.LeaderInc, head.Window = ours, e.term, c.worker(), c.inc, 0
 	if c.cfg.App != "" {
 		head.App = c.cfg.App
 	}
@@ -279,14 +298,14 @@ func (c *Core) rereadTerm() {
 			return
 		}
 		if d.Err == NotFound {
-			c.takeTerm(headRecord{Lifecycle: lifecycleColdStart}, 0)
+			c.takeTerm(lostHead, 0)
 			return
 		}
-		head, err := decode[headRecord](d.Val)
+		head, err := c.readableHead(d)
 		switch {
 		case d.Err != OK || err != nil:
 			c.campaignFailed("take the term: read the head: " + d.Text)
-		case head.Term == e.term && head.Leader == c.worker():
+		case head.Term == e.term && head.LeaderInc == c.inc:
 			c.loadLeader(head, d.Rev)
 		case head.Term >= e.term:
 			c.stepDown("another leader took term "+strconv.FormatUint(head.Term, 10), true)

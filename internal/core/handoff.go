@@ -27,7 +27,7 @@ func (c *Core) updateSeats() bool {
 			// it starts. The id was taken over by compare-and-swap from a dead
 			// holder, or by this holder itself after it had let go.
 			c.log(Info, "worker returned", "returned", s.worker, "incarnation", m.inc, "away", s.away)
-			s.inc, s.away, s.vacant, s.dirty = m.inc, false, false, true
+			s.inc, s.away, s.vacant, s.dirty, s.clear = m.inc, false, false, true, version{}
 			for p := range l.owner {
 				if l.owner[p] == int32(i) {
 					l.token[p] = v
@@ -36,7 +36,7 @@ func (c *Core) updateSeats() bool {
 			changed = true
 		case m.inc == s.inc && m.rec.Leaving && m.rec.Released && !s.away:
 			s.away, s.awaySince, s.vacant = true, c.now, true
-			s.awayFor = max(m.rec.Window.duration(), 1)
+			s.awayFor = max(bounded(m.rec.Window, c.cfg.PlannedScaleWindow), 1)
 			c.log(Info, "worker left", "left", s.worker, "waiting", s.awayFor.String())
 			changed = true
 		}
@@ -73,6 +73,22 @@ func (c *Core) releaseHolders() bool {
 			}
 		}
 		return out
+	}
+	for _, s := range l.seats {
+		if s == nil || s.clear == (version{}) {
+			continue
+		}
+		if s.clearSince == 0 {
+			s.clearSince = max(1, c.now)
+		}
+		h := holding{worker: s.worker, inc: s.inc, release: s.clear, since: s.clearSince, stuck: s.clearStuck}
+		at := h.since + c.cfg.HandoffTimeout
+		if c.released(h) || c.now >= at && c.overdue("of a lost head", &h) {
+			s.clear, changed = version{}, true
+		} else if c.now < at {
+			due = min(due, at)
+		}
+		s.clearStuck = h.stuck
 	}
 	for _, i := range slices.Sorted(maps.Keys(l.holders)) {
 		if hs := filter(l.list.IDs[i], l.holders[i]); len(hs) > 0 {

@@ -36,7 +36,7 @@ func (c *Core) idNumber(key string) (int, bool) {
 		return 0, false
 	}
 	n, err := strconv.Atoi(s)
-	return n, err == nil
+	return n, err == nil && n >= 0 && strconv.Itoa(n) == s
 }
 
 // workerNumber is the inverse of workerName.

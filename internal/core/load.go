@@ -106,6 +106,7 @@ func (l *leader) load(head headRecord, parts []partRecord, drains []drainRecord)
 		i := l.addSeat(hs.Worker, hs.Inc)
 		s := l.seats[i]
 		s.part, s.drain, s.vacant, s.dirty = hs.Part, hs.Drain, hs.Vacant, false
+		s.clear = hs.Clear
 		s.part.Worker, s.drain.Worker = hs.Worker, hs.Worker
 		if hs.Away > 0 {
 			s.away, s.awaySince, s.awayFor = true, l.began, hs.Away.duration()

@@ -12,6 +12,7 @@ type member struct {
 	inc    string
 	rec    hbRecord
 	rev    uint64        // of the heartbeat; 0 = never seen, named by the head only
+	unsure bool          // the watch began anew, perhaps on a new bucket: revisions may have gone back
 	seen   time.Duration // when it last changed, on this clock; at first, when it was first looked for
 	alive  time.Duration // when it last changed while this worker watched
 	joined time.Duration // when this incarnation was first seen
@@ -32,7 +33,7 @@ const verdictGap = 250 * time.Millisecond
 
 func (c *Core) onBeatWatch(ev Watched) {
 	w, ok := c.tail(ev.Key, "hb")
-	if !ok {
+	if _, named := c.workerNumber(w); !ok || !named {
 		return
 	}
 	live := c.watch[watchBeats].live
@@ -58,7 +59,11 @@ func (c *Core) sawBeat(w string, ev Watched, live bool) {
 		c.report(FaultForeignValue, "key "+ev.Key+": "+err.Error())
 		return
 	}
-	if m != nil && ev.Rev <= m.rev {
+	if m != nil && !m.unsure && ev.Rev <= m.rev {
+		return
+	}
+	if m != nil && m.says(rec) { // seen before
+		m.rev, m.unsure = ev.Rev, false
 		return
 	}
 	if m == nil {
@@ -78,7 +83,7 @@ func (c *Core) sawBeat(w string, ev Watched, live bool) {
 	if live || m.rev != 0 || m.seen >= l.began {
 		m.seen = c.now
 	}
-	m.rec, m.rev = rec, ev.Rev
+	m.rec, m.rev, m.unsure = rec, ev.Rev, false
 	m.proven = m.proven || live
 	if live {
 		m.alive = c.now
@@ -88,9 +93,34 @@ func (c *Core) sawBeat(w string, ev Watched, live bool) {
 	}
 }
 
+// says tells whether a heartbeat is the one that is known: whether its revision
+// is the same does not tell, since a new bucket begins anew.
+func (m *member) says(rec hbRecord) bool {
+	return m.rev != 0 && rec.Inc == m.rec.Inc && rec.Seq == m.rec.Seq && rec.Revoked == m.rec.Revoked
+}
+
+func (m *member) saysAll(val []byte) bool {
+	rec, err := decode[hbRecord](val)
+	return err == nil && m.says(rec)
+}
+
+// beatWatchBegins makes the watch's first values count, whatever their revisions.
+func (c *Core) beatWatchBegins() {
+	c.judgeAnew()
+	if c.lead != nil {
+		for _, m := range c.lead.members {
+			m.unsure = true
+		}
+	}
+}
+
+// bounded is a duration of another worker, at most ten times the own one: workers
+// of a group may be configured a little differently, a stray value is nobody's.
+func bounded(theirs millis, own time.Duration) time.Duration { return min(theirs.duration(), 10*own) }
+
 // memberTTL is the lease of a member: its own or the observer's, the longer.
 func (c *Core) memberTTL(m *member) time.Duration {
-	return max(m.rec.TTL.duration(), c.cfg.HeartbeatTTL)
+	return max(bounded(m.rec.TTL, c.cfg.HeartbeatTTL), c.cfg.HeartbeatTTL)
 }
 
 // silentSince is from when a member's silence counts: never from before the
@@ -118,10 +148,10 @@ func (c *Core) judge() {
 		}
 		at := c.silentSince(m) + c.memberTTL(m) + c.cfg.EmergencyGracePeriod
 		if m.seen < l.began { // the predecessor, perhaps deposed and alive: its heartbeat must be overdue too
-			at = max(at, l.began+max(m.rec.Interval.duration(), c.cfg.HeartbeatInterval)*11/10)
+			at = max(at, l.began+max(bounded(m.rec.Interval, c.cfg.HeartbeatInterval), c.cfg.HeartbeatInterval)*11/10)
 		}
 		if outage[w] {
-			at = min(at+m.rec.Allowance.duration(), max(at, c.silentSince(m)+c.memberTTL(m)+c.cfg.RecoveryGracePeriod))
+			at = min(at+bounded(m.rec.Allowance, c.cfg.HeartbeatTTL), max(at, c.silentSince(m)+c.memberTTL(m)+c.cfg.RecoveryGracePeriod))
 		}
 		if m.alive < c.degraded.left {
 			at = max(at, c.degraded.left+c.cfg.RecoveryGracePeriod)
@@ -210,9 +240,10 @@ func (c *Core) verdict(m *member) {
 		case d.Err == OK && revoke:
 			m.rev, m.rec = max(m.rev, d.Rev), rec
 			c.pronounce(m)
-		case d.Err == OK && d.Rev == m.rev:
+		case d.Err == OK && (d.Rev == m.rev || m.saysAll(d.Val)):
 			c.pronounce(m)
 		case d.Err == OK:
+			m.unsure = true
 			c.sawBeat(m.worker, Watched{Key: op.Key, Val: d.Val, Rev: d.Rev}, m.rev != 0)
 			m.seen = c.now
 		default: // it lives, or nothing is known: judged again after the grace

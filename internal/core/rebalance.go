@@ -207,6 +207,9 @@ func (c *Core) planDue() (time.Duration, string) {
 		if c.cfg.ColdStartSettle < c.cfg.ColdStartWindow {
 			end = min(end, max(l.lastJoin+c.cfg.ColdStartSettle, c.proving()))
 		}
+		if l.head.Rebuild && c.somethingHeld() { // whoever is cut off has lost its lease by then
+			end = max(end, l.began+c.longestTTL()+c.cfg.EmergencyGracePeriod)
+		}
 		return end, "cold_start"
 	}
 	if l.verdictAt != never {
@@ -364,6 +367,10 @@ func (c *Core) planned(list *List, owners []int32) {
 			changed = true
 		}
 	}
+	if l.head.Rebuild {
+		c.clearSeats(version(v))
+	}
+	l.commit.planned = true
 	for _, s := range l.seats {
 		if s != nil && !slices.Contains(l.planFor, s.worker) {
 			changed = l.retire(s, v) || changed

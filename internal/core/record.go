@@ -100,9 +100,13 @@ func (r ref) none() bool { return r.Version == 0 }
 // headRecord is the value of the head: the one commit point.
 type headRecord struct {
 	formatted
-	Term      uint64     `json:"t"`
-	Version   uint64     `json:"v"`
-	Leader    string     `json:"l"`
+	Term      uint64 `json:"t"`
+	Version   uint64 `json:"v"`
+	Leader    string `json:"l"`
+	LeaderInc string `json:"li"`
+	// Rebuild: the head was lost, and what workers hold is not known yet. They
+	// keep it until a plan is published.
+	Rebuild   bool       `json:"rb,omitempty"`
 	Lifecycle string     `json:"lc"`
 	Window    millis     `json:"win,omitempty"` // what remained of the window at the commit
 	Created   string     `json:"c,omitempty"`   // of the bucket
@@ -122,6 +126,9 @@ type headSeat struct {
 	Away millis `json:"a,omitempty"`
 	// Vacant: the incarnation has let go of everything it was granted.
 	Vacant bool `json:"x,omitempty"`
+	// Clear: the incarnation may hold anything, since a head was lost; nothing
+	// is granted to anybody before it has applied this.
+	Clear version `json:"cl,omitzero"`
 }
 
 func (h *headRecord) at() version { return version{h.Term, h.Version} }
@@ -181,8 +188,11 @@ func decode[T interface{ formatVersion() int }](b []byte) (T, error) {
 	if err := json.Unmarshal(b, &rec); err != nil {
 		return none, fmt.Errorf("%w: %w", ErrForeign, err)
 	}
-	if v := rec.formatVersion(); v < 1 || v > format {
-		return none, fmt.Errorf("%w: version %d, this one reads up to %d", ErrForeign, v, format)
+	switch v := rec.formatVersion(); {
+	case v > format:
+		return none, fmt.Errorf("%w: %w %d, this one reads up to %d", ErrForeign, errNewer, v, format)
+	case v < 1:
+		return none, fmt.Errorf("%w: without a version", ErrForeign)
 	}
 	if c, ok := any(&rec).(interface{ check() error }); ok {
 		if err := c.check(); err != nil {
@@ -197,7 +207,26 @@ const countable = 1 << 62
 
 var errCount = errors.New("a term or version beyond counting")
 
+// errNewer says that a value was written by a later version of this library.
+var errNewer = errors.New("version")
+
+var errNobody = errors.New("it names no incarnation")
+
+func (r *idRecord) check() error { return checkInc(r.Inc) }
+
+func (r *hbRecord) check() error { return checkInc(r.Inc) }
+
+func checkInc(inc string) error {
+	if inc == "" {
+		return errNobody
+	}
+	return nil
+}
+
 func (r *leaderRecord) check() error {
+	if r.Worker == "" {
+		return errNobody
+	}
 	if r.Term >= countable {
 		return errCount
 	}

@@ -51,6 +51,11 @@ type seat struct {
 	retired     bool // owns nothing any more; stays until its drain list is empty
 	dirty       bool // its payload must be written
 	drainDirty  bool // its drain list must be written
+	// clear: this incarnation may hold anything, since a head was lost. Nothing
+	// is granted to anybody before it has applied this.
+	clear      version
+	clearSince time.Duration
+	clearStuck bool
 }
 
 func newTable() table {
@@ -282,10 +287,15 @@ func (l *leader) retire(s *seat, v Token) bool {
 }
 
 // draining tells whether any partition is still waited for.
-func (t *table) draining() bool { return len(t.holders) > 0 }
+func (t *table) draining() bool { return len(t.holders) > 0 || t.uncleared() }
+
+// uncleared tells whether somebody may still hold what a lost head named.
+func (t *table) uncleared() bool {
+	return slices.ContainsFunc(t.seats, func(s *seat) bool { return s != nil && s.clear != version{} })
+}
 
 func (t *table) anyReady() bool {
-	if !t.open {
+	if !t.open || t.uncleared() {
 		return false
 	}
 	for i := range t.owner {
@@ -298,6 +308,9 @@ func (t *table) anyReady() bool {
 
 func (t *table) grantReady(v Token) int {
 	n := 0
+	if t.uncleared() {
+		return 0
+	}
 	t.open = false
 	for k := range t.owner {
 		i := int32(k)

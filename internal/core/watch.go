@@ -37,7 +37,7 @@ func (c *Core) setupWatches() {
 		watchClaim:  {bucket: IDs, filter: c.cfg.Group + ".>", tag: "claim", begin: c.claimWatchBegins, on: c.onClaimWatch},
 		watchHeads:  {bucket: Assignments, filter: c.headKeyName(), tag: "head", begin: func() {}, on: c.onHeadWatch},
 		watchLeader: {bucket: Election, filter: c.leaderKeyName(), tag: "leader", begin: c.leaderWatchBegins, on: c.onLeaderWatch},
-		watchBeats:  {bucket: Heartbeats, filter: c.key("hb", ">"), tag: "beats", begin: c.judgeAnew, on: c.onBeatWatch},
+		watchBeats:  {bucket: Heartbeats, filter: c.key("hb", ">"), tag: "beats", begin: c.beatWatchBegins, on: c.onBeatWatch},
 		watchFiles:  {bucket: Assignments, filter: c.cfg.Group + ".>", tag: "files", begin: func() {}, on: c.onFilesWatch},
 		watchStrays: {bucket: IDs, filter: c.cfg.Group + ".>", tag: "strays", begin: func() {}, on: c.onStraysWatch},
 	}
