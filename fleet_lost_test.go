@@ -1,0 +1,233 @@
+package parti_test
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/arloliu/parti"
+	"github.com/arloliu/parti/internal/fleettest"
+	"github.com/arloliu/parti/source"
+	partitest "github.com/arloliu/parti/testing"
+)
+
+// owners watches who owns what, many times a second.
+type owners struct {
+	quit, done chan struct{}
+
+	mu      sync.Mutex
+	doubles int
+	longest time.Duration // that a partition had no owner
+}
+
+func watchOwners(parts []parti.Partition, ws ...*worker) *owners {
+	o := &owners{quit: make(chan struct{}), done: make(chan struct{})}
+	go func() {
+		defer close(o.done)
+		since := make([]time.Time, len(parts))
+		for tick := time.NewTicker(10 * time.Millisecond); ; {
+			select {
+			case <-o.quit:
+				tick.Stop()
+				return
+			case <-tick.C:
+			}
+			for i, p := range parts {
+				n := 0
+				for _, w := range ws {
+					if _, ok := w.Owns(p); ok {
+						n++
+					}
+				}
+				o.note(&since[i], n)
+			}
+		}
+	}()
+	return o
+}
+
+func (o *owners) note(since *time.Time, owners int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if owners > 1 {
+		o.doubles++
+	}
+	if owners > 0 {
+		*since = time.Time{}
+		return
+	}
+	if since.IsZero() {
+		*since = time.Now()
+	}
+	o.longest = max(o.longest, time.Since(*since))
+}
+
+// end fails if a partition ever had two owners, or none for longer than limit.
+func (o *owners) end(t *testing.T, limit time.Duration) {
+	t.Helper()
+	close(o.quit)
+	<-o.done
+	if o.doubles > 0 {
+		t.Errorf("a partition had two owners, %d times", o.doubles)
+	}
+	if o.longest > limit {
+		t.Errorf("a partition had no owner for %v, want at most %v", o.longest, limit)
+	}
+}
+
+func admin(t *testing.T, srv *partitest.Server) jetstream.JetStream {
+	t.Helper()
+	js, err := jetstream.New(srv.Connect(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+// thenCrash cuts a follower off and fails unless the others replace it: a fleet
+// that only looks healthy would not.
+func thenCrash(t *testing.T, parts int, ws ...*worker) {
+	t.Helper()
+	check(t, parts, ws...)
+	leader, others := leaderOf(t, ws...)
+	others[0].link.Cut()
+	time.Sleep(30 * time.Second)
+	fleettest.OwnedOnce(t, []*parti.Manager{leader.Manager, others[1].Manager}, parts)
+	others[0].link.Heal()
+	time.Sleep(time.Minute)
+	check(t, parts, ws...)
+}
+
+func TestBucketIsLost(t *testing.T) {
+	for _, bucket := range []string{"stableid", "election", "heartbeat", "assignment"} {
+		for _, mode := range []parti.Ownership{parti.OwnershipAvailable, parti.OwnershipExclusive} {
+			t.Run(bucket+" "+string(mode), func(t *testing.T) {
+				partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+					parts := fleettest.Numbered(30)
+					ws := newWorkers(t, srv, 3, parti.Config{Ownership: mode}, source.NewStatic(parts))
+					startAll(t, ws...)
+					time.Sleep(10 * time.Minute)
+					o := watchOwners(parts, ws...)
+					if err := admin(t, srv).DeleteStream(t.Context(), "KV_parti-"+bucket); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(90 * time.Second)
+					o.end(t, 15*time.Second)
+					thenCrash(t, 30, ws...)
+				})
+			})
+		}
+	}
+}
+
+func TestServerLosesEverything(t *testing.T) {
+	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+		cfg := parti.Config{KVBucket: parti.KVBucketConfig{Storage: parti.StorageMemory}}
+		parts := fleettest.Numbered(30)
+		ws := newWorkers(t, srv, 3, cfg, source.NewStatic(parts))
+		startAll(t, ws...)
+		time.Sleep(10 * time.Minute)
+		o := watchOwners(parts, ws...)
+		srv.RestartEmpty()
+		time.Sleep(90 * time.Second)
+		o.end(t, 100*time.Millisecond)
+		thenCrash(t, 30, ws...)
+	})
+}
+
+// TestHeadIsLost deletes the head while everybody lives: workers keep what they
+// hold until they are told to let go, and nobody starts before.
+func TestHeadIsLost(t *testing.T) {
+	for _, mode := range []parti.Ownership{parti.OwnershipAvailable, parti.OwnershipExclusive} {
+		t.Run(string(mode), func(t *testing.T) {
+			partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+				parts := fleettest.Numbered(30)
+				ws := newWorkers(t, srv, 3, parti.Config{Ownership: mode}, source.NewStatic(parts))
+				startAll(t, ws...)
+				time.Sleep(time.Minute)
+				token, _ := ws[0].Owns(ws[0].CurrentAssignment().Partitions[0])
+				o := watchOwners(parts, ws...)
+				deleteHead(t, srv)
+				time.Sleep(time.Minute)
+				o.end(t, 50*time.Millisecond)
+				check(t, 30, ws...)
+				if now, _ := ws[0].Owns(ws[0].CurrentAssignment().Partitions[0]); !token.Less(now) {
+					t.Errorf("token %v, was %v", now, token)
+				}
+			})
+		})
+	}
+}
+
+func deleteHead(t *testing.T, srv *partitest.Server) {
+	t.Helper()
+	kv, err := admin(t, srv).KeyValue(t.Context(), "parti-assignment")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := kv.Delete(t.Context(), "worker.head"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestHeadIsLostWhileOneIsCutOff: nothing that it holds is granted before its
+// lease has ended.
+func TestHeadIsLostWhileOneIsCutOff(t *testing.T) {
+	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+		parts := fleettest.Numbered(30)
+		src := source.NewStatic(parts)
+		ws := newWorkers(t, srv, 3, parti.Config{Ownership: parti.OwnershipExclusive}, src)
+		startAll(t, ws...)
+		time.Sleep(time.Minute)
+		o := watchOwners(parts, ws...)
+		_, others := leaderOf(t, ws...)
+		others[0].link.Cut()
+		deleteHead(t, srv)
+		src.Update(fleettest.Numbered(31))
+		time.Sleep(20 * time.Second)
+		o.end(t, 20*time.Second)
+		others[0].link.Heal()
+		time.Sleep(time.Minute)
+		check(t, 31, ws...)
+	})
+}
+
+// TestForeignValues writes what nobody of us would into every bucket: nobody is
+// misled, and a crash afterwards is still found.
+func TestForeignValues(t *testing.T) {
+	for _, c := range []struct{ bucket, key, val string }{
+		{"assignment", "worker.head", "garbage"},
+		{"assignment", "worker.head", `{"f":1}`},
+		{"assignment", "worker.part.worker-0.1.1", "garbage"},
+		{"heartbeat", "worker.hb.worker-0", "garbage"},
+		{"heartbeat", "worker.hb.worker-0", `{"f":1}`},
+		{"heartbeat", "worker.hb.evil", `{"f":1,"inc":"x","ttl":8640000000}`},
+		{"heartbeat", "worker.hb.worker-7", `{"f":1,"ttl":8640000000}`},
+		{"stableid", "worker.id.0", "garbage"},
+		{"stableid", "worker.id.00", `{"f":1}`},
+		{"election", "worker.leader", "garbage"},
+		{"election", "worker.leader", `{"f":1,"t":4611686018427387000,"ttl":6000}`},
+	} {
+		t.Run(c.key+" "+c.val, func(t *testing.T) {
+			partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+				parts := fleettest.Numbered(30)
+				ws := newWorkers(t, srv, 3, parti.Config{WorkerIDMax: 9}, source.NewStatic(parts))
+				startAll(t, ws...)
+				time.Sleep(time.Minute)
+				o := watchOwners(parts, ws...)
+				kv, err := admin(t, srv).KeyValue(t.Context(), "parti-"+c.bucket)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := kv.Put(t.Context(), c.key, []byte(c.val)); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Minute)
+				o.end(t, 15*time.Second)
+				thenCrash(t, 30, ws...)
+			})
+		})
+	}
+}
