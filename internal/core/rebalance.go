@@ -75,9 +75,12 @@ func (c *Core) beginLeading() {
 	c.measure(MetricLeader, 1, "")
 	for _, s := range l.seats {
 		if s != nil {
-			m := &member{worker: s.worker, inc: s.inc, seen: c.now, joined: c.now}
+			m := &member{worker: s.worker, inc: s.inc, seen: c.now, joined: c.now, peer: peer{inc: s.inc}}
 			if last := c.elect.last; last.worker == m.worker && last.inc == m.inc {
 				m.seen = last.seen
+				if last.peer.inc == m.inc {
+					m.peer = last.peer
+				}
 			}
 			l.members[s.worker] = m
 		}
@@ -96,7 +99,7 @@ func (c *Core) dropLeader() {
 	c.lead = nil
 	c.unwant(watchBeats)
 	c.unwant(watchStrays)
-	for _, t := range []timer{timerMembers, timerPlan, timerSource, timerGrant, timerCommit, timerSweep, timerStrays} {
+	for _, t := range []timer{timerMembers, timerLate, timerPlan, timerSource, timerGrant, timerCommit, timerSweep, timerStrays} {
 		c.timer.clear(t)
 	}
 }

@@ -28,6 +28,8 @@ type world struct {
 	trace strings.Builder
 	shows map[string]bool
 	used  map[string]bool // partitions that ever ran
+
+	probing probing
 }
 
 // happening is something that comes at a time.
@@ -65,6 +67,8 @@ type node struct {
 	running   map[string]Token
 	applied   int // answered so far
 	ended     bool
+
+	present
 }
 
 // fault is what becomes of the next operations that match.
@@ -219,6 +223,7 @@ func (n *node) perform(e Effect) {
 	if s := render(e); s != "" {
 		w.say(e, n.name, s)
 	}
+	n.attends(e)
 	switch e := e.(type) {
 	case KV:
 		n.operate(e)
