@@ -40,6 +40,7 @@ type run struct {
 	store    kvStore
 	ops      opQueue
 	watches  watches
+	presence presence
 	hookCtx  *callContext
 	hooks    *hookRunner
 	applier  *applier
@@ -110,6 +111,9 @@ func (r *run) begin(startup time.Duration) {
 		ctx: r.ctx, own: &r.own, closing: &r.closing, store: r.store, post: r.box.post, gone: r.rebind,
 		timeout: r.m.cfg.OperationTimeout,
 	}
+	r.presence.ctx, r.presence.own, r.presence.closing = r.ctx, &r.own, &r.closing
+	r.presence.group, r.presence.post, r.presence.log = r.m.cfg.core().Group, r.box.post, r.log
+	r.presence.prober, _ = r.store.(prober)
 	r.core = r.m.newCore(r.m.coreConfig(r.store, startup))
 	go r.loop(core.Start{Nonce: rand.Text(), Seed: seed(), Wall: uint64(max(0, time.Now().UnixMilli()))})
 }
@@ -181,6 +185,7 @@ func (r *run) finish() {
 	r.endSetup(nil)
 	r.box.close()
 	r.watches.endAll()
+	r.presence.end()
 	grace := make(chan struct{})
 	t := time.AfterFunc(abortGrace, func() { close(grace) })
 	r.closing.wait(grace, "")
