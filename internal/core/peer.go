@@ -78,7 +78,11 @@ func (c *Core) introduce(p *peer) {
 
 // suspect begins a suspicion. Only who has ever answered can be suspected.
 func (c *Core) suspect(p *peer, late bool) {
-	if p.suspected || !p.answered || p.deaf || c.cfg.Exclusive {
+	if !p.answered || p.deaf || c.cfg.Exclusive {
+		return
+	}
+	if p.suspected {
+		p.late = p.late && late // a notice explains what is late
 		return
 	}
 	p.suspected, p.late, p.lost, p.found, p.mute = true, late, c.now, foundNothing, false
