@@ -4,6 +4,8 @@ TOOL := go tool -modfile=$(CURDIR)/tools/go.mod
 LINT := $(TOOL) golangci-lint
 # Modules of their own, so that what they need stays out of users' go.sum.
 NESTED := $(filter-out ./tools/,$(dir $(shell find . -mindepth 2 -name go.mod -not -path '*/testdata/*')))
+# Tests of wall time have the machine for themselves.
+QUIET = $(shell go list ./... | grep -v /test/wall)
 SEEDS ?= 1000
 FUZZTIME ?= 30s
 
@@ -17,7 +19,8 @@ demo: ## four workers count words; one is killed, one joins; nothing is lost
 	go run ./cmd/parti demo $(ARGS)
 
 test: ## the tests, without the race detector
-	go test ./...
+	go test $(QUIET)
+	go test ./test/wall
 
 check: fmt-check tidy vet lint test nested race ## everything that a change must pass
 
@@ -55,7 +58,8 @@ tidy:
 vet:
 	go vet ./...
 race:
-	go test -race ./...
+	go test -race $(QUIET)
+	go test -race ./test/wall
 nested:
 	@set -e; for dir in $(NESTED); do echo "module $$dir"; ( cd $$dir && \
 	  go mod tidy -diff && go vet ./... && $(LINT) run ./... && go test -race ./... ); done

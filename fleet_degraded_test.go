@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/arloliu/parti"
+	"github.com/arloliu/parti/internal/fleettest"
 	"github.com/arloliu/parti/source"
 	partitest "github.com/arloliu/parti/testing"
 )
@@ -16,7 +17,7 @@ import (
 func TestTransientOutage(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
 		cfg := parti.Config{DegradedAlert: parti.DegradedAlertConfig{InfoThreshold: 15 * time.Second}}
-		ws := newWorkers(t, srv, 3, cfg, source.NewStatic(numbered(30)))
+		ws := newWorkers(t, srv, 3, cfg, source.NewStatic(fleettest.Numbered(30)))
 		startAll(t, ws...)
 		time.Sleep(time.Minute)
 		versions := map[*worker]uint64{}
@@ -71,7 +72,7 @@ func TestTransientOutage(t *testing.T) {
 func TestProlongedOutage(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
 		cfg := parti.Config{DegradedAlert: parti.DegradedAlertConfig{AlertInterval: time.Hour}}
-		w := newWorker(t, srv, cfg, source.NewStatic(numbered(3)))
+		w := newWorker(t, srv, cfg, source.NewStatic(fleettest.Numbered(3)))
 		startAll(t, w)
 		time.Sleep(time.Minute)
 		srv.Shutdown()
@@ -95,7 +96,7 @@ func TestProlongedOutage(t *testing.T) {
 
 func TestAlertsRepeat(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-		w := newWorker(t, srv, parti.Config{}, source.NewStatic(numbered(3)))
+		w := newWorker(t, srv, parti.Config{}, source.NewStatic(fleettest.Numbered(3)))
 		startAll(t, w)
 		srv.Shutdown()
 		time.Sleep(125 * time.Second)
@@ -119,7 +120,7 @@ func TestAlertsRepeat(t *testing.T) {
 // degraded mode until it hears otherwise.
 func TestLeaderAloneCutOff(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-		ws := newWorkers(t, srv, 3, parti.Config{}, source.NewStatic(numbered(30)))
+		ws := newWorkers(t, srv, 3, parti.Config{}, source.NewStatic(fleettest.Numbered(30)))
 		startAll(t, ws...)
 		time.Sleep(time.Minute)
 		old, others := leaderOf(t, ws...)
@@ -143,7 +144,7 @@ func TestLeaderAloneCutOff(t *testing.T) {
 // end of its lease on, and nobody else before.
 func TestExclusiveStopsWithItsLease(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-		parts := numbered(30)
+		parts := fleettest.Numbered(30)
 		ws := newWorkers(t, srv, 3, parti.Config{Ownership: parti.OwnershipExclusive}, source.NewStatic(parts))
 		startAll(t, ws...)
 		time.Sleep(time.Minute)

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/arloliu/parti"
+	"github.com/arloliu/parti/internal/fleettest"
 	"github.com/arloliu/parti/source"
 	"github.com/arloliu/parti/strategy"
 	partitest "github.com/arloliu/parti/testing"
@@ -23,7 +24,7 @@ import (
 
 func TestStartWithoutNATS(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-		w := newWorker(t, srv, parti.Config{}, source.NewStatic(numbered(3)))
+		w := newWorker(t, srv, parti.Config{}, source.NewStatic(fleettest.Numbered(3)))
 		w.link.Cut()
 		time.Sleep(time.Second)
 		began := time.Now()
@@ -44,7 +45,7 @@ func TestStartWithoutNATS(t *testing.T) {
 
 func TestStartWithoutJetStream(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-		w := newWorker(t, srv, parti.Config{}, source.NewStatic(numbered(3)))
+		w := newWorker(t, srv, parti.Config{}, source.NewStatic(fleettest.Numbered(3)))
 		err := w.Start(t.Context())
 		if !errors.Is(err, parti.ErrJetStreamUnavailable) {
 			t.Errorf("start without JetStream: %v", err)
@@ -61,7 +62,7 @@ func TestStartOnUnusableBucket(t *testing.T) {
 		if _, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "parti-heartbeat", History: 5}); err != nil {
 			t.Fatal(err)
 		}
-		w := newWorker(t, srv, parti.Config{}, source.NewStatic(numbered(3)))
+		w := newWorker(t, srv, parti.Config{}, source.NewStatic(fleettest.Numbered(3)))
 		err = w.Start(t.Context())
 		if !errors.Is(err, parti.ErrBucketUnusable) || !strings.Contains(err.Error(), "parti-heartbeat") {
 			t.Errorf("start on a bucket with history: %v", err)
@@ -76,7 +77,7 @@ func TestStartWithoutPermission(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := parti.NewManager(&parti.Config{StartupTimeout: 5 * time.Second}, js, source.NewStatic(numbered(3)), strategy.NewRoundRobin())
+		m, err := parti.NewManager(&parti.Config{StartupTimeout: 5 * time.Second}, js, source.NewStatic(fleettest.Numbered(3)), strategy.NewRoundRobin())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -100,7 +101,7 @@ func TestStartWithoutPermission(t *testing.T) {
 
 func TestForeignAppIsRefused(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-		src := source.NewStatic(numbered(3))
+		src := source.NewStatic(fleettest.Numbered(3))
 		ours := newWorker(t, srv, parti.Config{App: "orders"}, src)
 		startAll(t, ours)
 		err := newWorker(t, srv, parti.Config{App: "billing"}, src).Start(t.Context())
@@ -122,11 +123,11 @@ func TestSourceFaultsKeepTheLastList(t *testing.T) {
 	for name, bad := range map[string]func() ([]parti.Partition, error){
 		"error":       func() ([]parti.Partition, error) { return nil, errors.New("database is away") },
 		"panic":       func() ([]parti.Partition, error) { panic("database is away") },
-		"duplicate":   func() ([]parti.Partition, error) { return append(numbered(8), numbered(1)...), nil },
+		"duplicate":   func() ([]parti.Partition, error) { return append(fleettest.Numbered(8), fleettest.Numbered(1)...), nil },
 		"empty key":   func() ([]parti.Partition, error) { return []parti.Partition{{Keys: []string{"a", ""}}}, nil },
 		"no keys":     func() ([]parti.Partition, error) { return []parti.Partition{{}}, nil },
 		"hangs":       func() ([]parti.Partition, error) { time.Sleep(11 * time.Second); return nil, nil },
-		"shrinks":     func() ([]parti.Partition, error) { return numbered(2), nil },
+		"shrinks":     func() ([]parti.Partition, error) { return fleettest.Numbered(2), nil },
 		"turns empty": func() ([]parti.Partition, error) { return nil, nil },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -136,7 +137,7 @@ func TestSourceFaultsKeepTheLastList(t *testing.T) {
 					if broken.CompareAndSwap(true, false) {
 						return bad()
 					}
-					return numbered(8), nil
+					return fleettest.Numbered(8), nil
 				})
 				ws := newWorkers(t, srv, 2, parti.Config{}, src)
 				startAll(t, ws...)
@@ -201,36 +202,10 @@ func TestStrategyFaultsKeepTheLastAssignment(t *testing.T) {
 					}
 					return good.Assign(ws, ps)
 				})
-				src := source.NewStatic(numbered(9))
+				src := source.NewStatic(fleettest.Numbered(9))
 				var ws []*worker
 				for range 3 {
-					w := newWorker(t, srv, parti.Config{}, src)
-					js, err := jetstream.New(w.link.Connect(t))
-					if err != nil {
-						t.Fatal(err)
-					}
-					w2 := &worker{link: w.link, owned: map[string]bool{}}
-					hooks := &parti.Hooks{OnError: func(_ context.Context, err error) error {
-						w2.mu.Lock()
-						defer w2.mu.Unlock()
-						w2.errs = append(w2.errs, err)
-						return nil
-					}, OnAssignmentChanged: func(_ context.Context, added, removed []parti.Partition) error {
-						w2.mu.Lock()
-						defer w2.mu.Unlock()
-						for _, p := range removed {
-							delete(w2.owned, p.ID())
-						}
-						for _, p := range added {
-							w2.owned[p.ID()] = true
-						}
-						return nil
-					}}
-					if w2.Manager, err = parti.NewManager(&parti.Config{}, js, src, strat, parti.WithHooks(hooks)); err != nil {
-						t.Fatal(err)
-					}
-					t.Cleanup(func() { _ = w2.Stop(context.Background()) })
-					ws = append(ws, w2)
+					ws = append(ws, newWorkerWith(t, srv, parti.Config{}, src, strat))
 				}
 				startAll(t, ws[:2]...)
 				time.Sleep(time.Minute)
@@ -263,13 +238,13 @@ func TestStrategyFaultsKeepTheLastAssignment(t *testing.T) {
 // was elected.
 func TestDeposedLeaderChangesNothing(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-		src := source.NewStatic(numbered(30))
+		src := source.NewStatic(fleettest.Numbered(30))
 		ws := newWorkers(t, srv, 3, parti.Config{}, src)
 		startAll(t, ws...)
 		time.Sleep(time.Minute)
 		old, others := leaderOf(t, ws...)
 		old.link.Blackhole()
-		src.Update(numbered(40)) // so that the deposed one has something to write
+		src.Update(fleettest.Numbered(40)) // so that the deposed one has something to write
 		time.Sleep(30 * time.Second)
 		leader, _ := leaderOf(t, others...)
 		if err := leader.RefreshPartitions(t.Context()); err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/arloliu/parti"
+	"github.com/arloliu/parti/internal/fleettest"
 	"github.com/arloliu/parti/source"
 	partitest "github.com/arloliu/parti/testing"
 )
@@ -88,7 +89,7 @@ func (a *lockAgent) count(what string) int {
 
 func newWithAgents(t *testing.T, srv *partitest.Server, l *lock, n int) ([]*worker, []*lockAgent) {
 	t.Helper()
-	src := source.NewStatic(numbered(20))
+	src := source.NewStatic(fleettest.Numbered(20))
 	ws, as := make([]*worker, n), make([]*lockAgent, n)
 	for i := range ws {
 		as[i] = &lockAgent{lock: l}
@@ -255,7 +256,7 @@ func (u *updater) has() []string {
 func TestUpdaterIsRetriedAndComesBeforeTheHook(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
 		u := &updater{fail: 2}
-		w := newWorker(t, srv, parti.Config{}, source.NewStatic(numbered(5)), parti.WithWorkerConsumerUpdater(u))
+		w := newWorker(t, srv, parti.Config{}, source.NewStatic(fleettest.Numbered(5)), parti.WithWorkerConsumerUpdater(u))
 		startAll(t, w)
 		check(t, 5, w)
 		if !w.reported(parti.ErrConsumerUpdate) {
@@ -275,7 +276,7 @@ func TestUpdaterIsRetriedAndComesBeforeTheHook(t *testing.T) {
 // holds up the taker of its partitions, and nobody else.
 func TestNobodyStartsBeforeTheOtherHasStopped(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-		src := source.NewStatic(numbered(20))
+		src := source.NewStatic(fleettest.Numbered(20))
 		us := []*updater{{}, {}, {}}
 		ws := make([]*worker, 3)
 		for i := range ws {
@@ -315,7 +316,7 @@ func TestNobodyStartsBeforeTheOtherHasStopped(t *testing.T) {
 // HandoffTimeout, counted and reported.
 func TestHandoffTimeout(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-		src := source.NewStatic(numbered(20))
+		src := source.NewStatic(fleettest.Numbered(20))
 		cfg := parti.Config{HandoffTimeout: 4 * time.Second, ShutdownTimeout: time.Minute}
 		stuck := &updater{}
 		counts := &forcedCount{}
@@ -388,7 +389,7 @@ func TestGuideConfigurationsRun(t *testing.T) {
 	for name, cfg := range map[string]parti.Config{"development": dev, "production": prod} {
 		t.Run(name, func(t *testing.T) {
 			partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-				ws := newWorkers(t, srv, 3, cfg, source.NewStatic(numbered(30)))
+				ws := newWorkers(t, srv, 3, cfg, source.NewStatic(fleettest.Numbered(30)))
 				startAll(t, ws...)
 				time.Sleep(time.Minute)
 				check(t, 30, ws...)

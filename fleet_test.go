@@ -14,7 +14,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/arloliu/parti"
+	"github.com/arloliu/parti/internal/fleettest"
 	"github.com/arloliu/parti/source"
+	"github.com/arloliu/parti/strategy"
 	partitest "github.com/arloliu/parti/testing"
 )
 
@@ -33,8 +35,15 @@ type worker struct {
 	bad    []string
 }
 
-// startWorker makes a manager on a link of its own; it is not started.
+// newWorker makes a manager on a link of its own; it is not started.
 func newWorker(t *testing.T, srv *partitest.Server, cfg parti.Config, src parti.PartitionSource, opts ...parti.Option) *worker {
+	t.Helper()
+	return newWorkerWith(t, srv, cfg, src, strategy.NewConsistentHash(), opts...)
+}
+
+func newWorkerWith(t *testing.T, srv *partitest.Server, cfg parti.Config, src parti.PartitionSource,
+	strat parti.AssignmentStrategy, opts ...parti.Option,
+) *worker {
 	t.Helper()
 	w := &worker{link: srv.NewLink(t), owned: map[string]bool{}}
 	hooks := &parti.Hooks{
@@ -84,7 +93,7 @@ func newWorker(t *testing.T, srv *partitest.Server, cfg parti.Config, src parti.
 			return nil
 		},
 	}
-	w.Manager = newManager(t, w.link.Connect(t, parti.NATSOptions()...), cfg, src,
+	w.Manager = fleettest.NewManagerWith(t, w.link.Connect(t, parti.NATSOptions()...), cfg, src, strat,
 		append([]parti.Option{parti.WithHooks(hooks), parti.WithLogger(partitest.NewLogger(t))}, opts...)...)
 	return w
 }
@@ -170,7 +179,7 @@ func check(t *testing.T, parts int, ws ...*worker) {
 	if leaders != 1 {
 		t.Errorf("%d leaders", leaders)
 	}
-	ownedOnce(t, ms, parts)
+	fleettest.OwnedOnce(t, ms, parts)
 }
 
 func leaderOf(t *testing.T, ws ...*worker) (leader *worker, others []*worker) {
@@ -199,7 +208,7 @@ func newWorkers(t *testing.T, srv *partitest.Server, n int, cfg parti.Config, sr
 
 func TestColdStartEndsWhenArrivalsStop(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-		ws := newWorkers(t, srv, 4, parti.Config{}, source.NewStatic(numbered(100)))
+		ws := newWorkers(t, srv, 4, parti.Config{}, source.NewStatic(fleettest.Numbered(100)))
 		began := time.Now()
 		startAll(t, ws...)
 		if took := time.Since(began); took < 2*time.Second || took > 3*time.Second {
@@ -225,7 +234,7 @@ func TestColdStartEndsWhenArrivalsStop(t *testing.T) {
 
 func TestColdStartWindowWithoutSettle(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-		ws := newWorkers(t, srv, 2, parti.Config{ColdStartSettle: 30 * time.Second}, source.NewStatic(numbered(10)))
+		ws := newWorkers(t, srv, 2, parti.Config{ColdStartSettle: 30 * time.Second}, source.NewStatic(fleettest.Numbered(10)))
 		began := time.Now()
 		startAll(t, ws...)
 		if took := time.Since(began); took < 30*time.Second || took > 31*time.Second {
@@ -237,7 +246,7 @@ func TestColdStartWindowWithoutSettle(t *testing.T) {
 
 func TestJoinWaitsForTheWindow(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-		src := source.NewStatic(numbered(100))
+		src := source.NewStatic(fleettest.Numbered(100))
 		ws := newWorkers(t, srv, 3, parti.Config{}, src)
 		startAll(t, ws...)
 		time.Sleep(time.Minute)
@@ -272,7 +281,7 @@ func TestJoinWaitsForTheWindow(t *testing.T) {
 // one within the window.
 func TestRollingRestartMovesNothing(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-		src := source.NewStatic(numbered(100))
+		src := source.NewStatic(fleettest.Numbered(100))
 		ws := newWorkers(t, srv, 4, parti.Config{}, src)
 		startAll(t, ws...)
 		time.Sleep(time.Minute)
@@ -312,7 +321,7 @@ func samePartition(a, b parti.Partition) bool { return a.Compare(b) == 0 }
 
 func TestLeaveThatDoesNotReturn(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-		ws := newWorkers(t, srv, 4, parti.Config{}, source.NewStatic(numbered(100)))
+		ws := newWorkers(t, srv, 4, parti.Config{}, source.NewStatic(fleettest.Numbered(100)))
 		startAll(t, ws...)
 		time.Sleep(time.Minute)
 		_, others := leaderOf(t, ws...)
@@ -342,7 +351,7 @@ func TestCrashIsAnEmergency(t *testing.T) {
 	for _, who := range []string{"follower", "leader"} {
 		t.Run(who, func(t *testing.T) {
 			partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-				ws := newWorkers(t, srv, 4, parti.Config{}, source.NewStatic(numbered(100)))
+				ws := newWorkers(t, srv, 4, parti.Config{}, source.NewStatic(fleettest.Numbered(100)))
 				startAll(t, ws...)
 				time.Sleep(time.Minute)
 				leader, others := leaderOf(t, ws...)
@@ -380,7 +389,7 @@ func TestRefreshFromAnyWorker(t *testing.T) {
 	for _, who := range []string{"leader", "follower"} {
 		t.Run(who, func(t *testing.T) {
 			partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-				src := source.NewStatic(numbered(50))
+				src := source.NewStatic(fleettest.Numbered(50))
 				ws := newWorkers(t, srv, 3, parti.Config{}, src)
 				startAll(t, ws...)
 				time.Sleep(time.Minute)
@@ -392,7 +401,7 @@ func TestRefreshFromAnyWorker(t *testing.T) {
 				if err := w.RefreshPartitions(t.Context()); err != nil {
 					t.Errorf("refresh of an unchanged list: %v", err)
 				}
-				src.Update(numbered(80))
+				src.Update(fleettest.Numbered(80))
 				began := time.Now()
 				if err := w.RefreshPartitions(t.Context()); err != nil {
 					t.Fatalf("refresh: %v", err)
@@ -448,7 +457,7 @@ func nothingLeft(t *testing.T, srv *partitest.Server) {
 
 func TestStopLeavesNothing(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-		ws := newWorkers(t, srv, 3, parti.Config{}, source.NewStatic(numbered(10)))
+		ws := newWorkers(t, srv, 3, parti.Config{}, source.NewStatic(fleettest.Numbered(10)))
 		startAll(t, ws...)
 		for _, w := range ws {
 			w.stop(t)
@@ -508,7 +517,7 @@ func TestStartThatFailsLeavesNothing(t *testing.T) {
 					nothingLeft(t, srv)
 				}
 				// The id can be claimed at once, by the same manager too.
-				ok := newWorker(t, srv, parti.Config{}, source.NewStatic(numbered(3)))
+				ok := newWorker(t, srv, parti.Config{}, source.NewStatic(fleettest.Numbered(3)))
 				startAll(t, ok)
 				if id := ok.WorkerID(); id != "worker-0" {
 					t.Errorf("the next worker is %s", id)
@@ -525,7 +534,7 @@ func (f sourceFunc) ListPartitions(ctx context.Context) ([]parti.Partition, erro
 func TestIDsExhausted(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
 		cfg := parti.Config{WorkerIDMin: 1, WorkerIDMax: 3}
-		src := source.NewStatic(numbered(10))
+		src := source.NewStatic(fleettest.Numbered(10))
 		ws := newWorkers(t, srv, 3, cfg, src)
 		startAll(t, ws...)
 		time.Sleep(30 * time.Second)
@@ -543,7 +552,7 @@ func TestIDsExhausted(t *testing.T) {
 
 func TestStaleHolderOfAnIDStops(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-		src := source.NewStatic(numbered(20))
+		src := source.NewStatic(fleettest.Numbered(20))
 		ws := newWorkers(t, srv, 2, parti.Config{}, src)
 		startAll(t, ws...)
 		time.Sleep(time.Minute)

@@ -282,7 +282,9 @@ func (r *run) start(ctx context.Context) error {
 		select {
 		case <-r.started:
 		case <-r.over:
-			err = r.startError()
+			if !r.hasStarted() { // it may have ended since
+				err = r.startError()
+			}
 		case <-ctx.Done():
 			if !r.hasStarted() {
 				err = fmt.Errorf("%w while waiting for %s", ctxErr(ctx), awaited(r.m.State()))

@@ -30,11 +30,11 @@ func balance(p *problem, homes []int32, width float64) []int32 {
 		b.refine()
 	} else {
 		copy(b.owners, p.prev)
-		b.start = p.scanStart()
 	}
+	b.start = p.scanStart()
 	b.aim(width)
 	if b.collect() {
-		b.round(false)
+		b.round()
 	}
 	b.refine()
 	return b.owners
@@ -106,11 +106,15 @@ func (b *balancer) refine() {
 }
 
 // improve runs a round and keeps what it did if less load lies outside the band
-// than before.
+// than before. A bold one begins by moving a partition that is too heavy to be
+// placed again.
 func (b *balancer) improve(bold bool) bool {
 	before := b.outside()
 	b.undo = b.undo[:0]
-	b.round(bold)
+	if bold && !b.giveHeavy() {
+		return false
+	}
+	b.round()
 	if b.outside() < before {
 		return true
 	}
@@ -135,12 +139,9 @@ func (b *balancer) outside() int64 {
 // round is one pass of the algorithm: heavy partitions without an owner first,
 // while others can still make room for them, then what the workers above the
 // band must give and those below it need, then everything without an owner.
-//
-// A bold round lets a worker give away a partition that is so heavy that it falls
-// below the band itself, and hopes that others fill the gap.
-func (b *balancer) round(bold bool) {
+func (b *balancer) round() {
 	b.placeHeavy()
-	b.shed(bold)
+	b.shed()
 	b.place(b.pool)
 	b.pool = b.pool[:0]
 }

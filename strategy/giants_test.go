@@ -84,3 +84,58 @@ func TestNobodyLeftIsAColdStart(t *testing.T) {
 		}
 	}
 }
+
+// A giant whose owner is gone goes home.
+func TestGiantWithoutOwnerGoesHome(t *testing.T) {
+	for _, key := range []string{"a", "b", "c", "d", "e"} {
+		giant := parti.Partition{Keys: []string{key}, Weight: 1_000}
+		in := parti.RebalanceInput{
+			Partitions:  []parti.Partition{giant, {Keys: []string{"light"}, Weight: 10}},
+			PrevWorkers: []string{"worker-0"}, PrevOwner: []int32{plan.None, 0},
+		}
+		for _, id := range workers(3) {
+			in.Workers = append(in.Workers, parti.WorkerInfo{ID: id, Capacity: 1})
+		}
+		got, err := strategy.NewConsistentHash().Rebalance(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ring := assign(t, strategy.NewConsistentHash(strategy.WithLoadBand(0)), workers(3), in.Partitions[:1])
+		for id, mine := range ring {
+			if len(mine) == 1 && (len(got[id]) == 0 || got[id][0].Weight != 1_000) {
+				t.Errorf("giant %q is not at its home %s: %v", key, id, got)
+			}
+		}
+	}
+}
+
+// Heavy partitions among many light ones: what is light makes room for what is
+// heavy.
+func TestHeavyAmongManyLight(t *testing.T) {
+	for seed := range uint64(12) {
+		tr := newTrial(t, strategy.NewConsistentHash(), 500+seed, 1_000, 10, zipf)
+		tr.leave(1)
+		tr.join()
+		tr.join()
+		if b := tr.busiest(); b > 1.0201 {
+			t.Errorf("seed %d: the busiest worker has %.4f of the level", seed, b)
+		}
+	}
+}
+
+// A join moves hardly more than the lower bound, even in a small fleet with
+// uneven weights.
+func TestJoinMovesTheLowerBound(t *testing.T) {
+	var moved, least int64
+	for seed := range uint64(10) {
+		tr := newTrial(t, strategy.NewConsistentHash(), goalSeed+seed, 6_400, 64, lognormal)
+		low, high := plan.Band(tr.total(), 65, nil, 0.02)
+		loads := append(plan.Loads(tr.owners, tr.weights, 64), 0)
+		least += plan.LowerBound(loads, low, high, 0, 0)
+		moved += tr.join()
+	}
+	t.Logf("moved %.4f of the lower bound", float64(moved)/float64(least))
+	if float64(moved) > 1.005*float64(least) {
+		t.Errorf("moved %.4f of the lower bound, want at most 1.005", float64(moved)/float64(least))
+	}
+}

@@ -11,7 +11,7 @@ import (
 
 // shed takes partitions from workers above the band until they are inside it, and
 // from others until what has no owner suffices to lift everybody into the band.
-func (b *balancer) shed(bold bool) {
+func (b *balancer) shed() {
 	need := b.need
 	var needed, excess int64
 	for w, l := range b.load {
@@ -27,7 +27,7 @@ func (b *balancer) shed(bold bool) {
 		items = b.itemsByWorker()
 		for w, l := range b.load {
 			if l > b.high[w] {
-				b.shedExcess(int32(w), items.of(int32(w)), bold)
+				b.shedExcess(int32(w), items.of(int32(w)))
 			}
 		}
 	}
@@ -75,7 +75,7 @@ func (b *balancer) shedHome(need []int64, missing int64) (excess int64) {
 // shedExcess takes from a worker above the band what it has too much: first
 // whatever fits, then the partition nearest to what is still too much, if that
 // does more good than harm.
-func (b *balancer) shedExcess(w int32, items []int32, bold bool) {
+func (b *balancer) shedExcess(w int32, items []int32) {
 	for _, i := range items {
 		excess := b.load[w] - b.high[w]
 		if excess < b.lightest {
@@ -89,6 +89,18 @@ func (b *balancer) shedExcess(w int32, items []int32, bold bool) {
 	if excess <= 0 {
 		return
 	}
+	nearest := b.nearest(w, excess, items)
+	if nearest == plan.None {
+		return
+	}
+	if short := b.low[w] - (b.load[w] - b.weights[nearest]); short < excess {
+		b.take(nearest)
+	}
+}
+
+// nearest returns the lightest of a worker's partitions that is no lighter than
+// excess, or None.
+func (b *balancer) nearest(w int32, excess int64, items []int32) int32 {
 	nearest, ideal := plan.None, max(excess, b.lightest)
 	for _, i := range items {
 		if b.owners[i] == w && b.weights[i] >= excess && !b.isPinned(i) && (nearest == plan.None || b.weights[i] < b.weights[nearest]) {
@@ -98,12 +110,37 @@ func (b *balancer) shedExcess(w int32, items []int32, bold bool) {
 			}
 		}
 	}
-	if nearest == plan.None {
-		return
+	return nearest
+}
+
+// giveHeavy moves a partition from the worker farthest above the band to the
+// emptiest other one, where it may well be too much: what is light can make room
+// for what is heavy, but not the other way round. It reports whether there was
+// any.
+func (b *balancer) giveHeavy() bool {
+	from, to := int32(0), plan.None
+	for w := range int32(len(b.load)) {
+		if b.load[w]-b.high[w] > b.load[from]-b.high[from] {
+			from = w
+		}
 	}
-	if short := b.low[w] - (b.load[w] - b.weights[nearest]); bold || short < excess {
-		b.take(nearest)
+	for w := range int32(len(b.load)) {
+		if w != from && (to == plan.None || b.level[w]-b.load[w] > b.level[to]-b.load[to]) {
+			to = w
+		}
 	}
+	excess := b.load[from] - b.high[from]
+	if excess <= 0 || to == plan.None {
+		return false
+	}
+	i := b.nearest(from, excess, b.itemsByWorker().of(from))
+	if i == plan.None {
+		return false
+	}
+	b.undo = append(b.undo, change{i, from})
+	b.taken = true
+	b.move(i, to)
+	return true
 }
 
 // shedFullest takes what is missing from whoever is fullest at the time.

@@ -65,19 +65,32 @@ func TestRoundMakesRoomForHeavyOrphans(t *testing.T) {
 		}
 	}
 	b := small(t, 4, append(items, item{40, 1, plan.None})...)
-	b.round(false)
+	b.round()
 	if b.outside() != 0 {
 		t.Errorf("loads %v after one round, want 100 each", b.load)
 	}
 }
 
 func TestShedExcessDoesMoreGoodThanHarm(t *testing.T) {
-	for _, bold := range []bool{false, true} {
-		b := small(t, 2, item{52, 0, 0}, item{53, 0, 0}, item{95, 1, 1})
-		b.shedExcess(0, b.itemsByWorker().of(0), bold)
-		if taken := len(b.pool) > 0; taken != bold {
-			t.Errorf("bold %v: took %v to lower a load of 105 to 102", bold, b.pool)
-		}
+	b := small(t, 2, item{52, 0, 0}, item{53, 0, 0}, item{95, 1, 1})
+	b.shedExcess(0, b.itemsByWorker().of(0))
+	if len(b.pool) > 0 {
+		t.Errorf("took %v to lower a load of 105 to 102", b.pool)
+	}
+}
+
+// Two heavy partitions on one worker, where only light ones can make room.
+func TestHeavyPartitionsPart(t *testing.T) {
+	items := []item{{55, 0, 0}, {55, 0, 0}}
+	for range 90 {
+		items = append(items, item{1, 1, 1})
+	}
+	b := small(t, 2, items...)
+	if b.improve(false) {
+		t.Fatalf("loads %v: the light ones alone sufficed", b.load)
+	}
+	if !b.improve(true) || b.outside() != 0 {
+		t.Errorf("loads %v, want both in the band", b.load)
 	}
 }
 
@@ -132,5 +145,21 @@ func TestScansBeginElsewhereForOtherWorkers(t *testing.T) {
 	}
 	if len(starts) < 9 {
 		t.Errorf("10 fleets begin at %d places", len(starts))
+	}
+}
+
+func TestEvenWeightsMayBeRoundedEitherWay(t *testing.T) {
+	var items []item
+	for range 31 {
+		items = append(items, item{7, 0, 0})
+	}
+	b := small(t, 3, items...) // 10⅓ each
+	for w := range 3 {
+		if b.low[w] != 70 || b.high[w] != 77 {
+			t.Errorf("worker %d: band %d to %d, want 10 to 11 partitions", w, b.low[w], b.high[w])
+		}
+	}
+	if !slices.Equal(b.level, []int64{77, 70, 70}) {
+		t.Errorf("levels %v, want the holder of most to keep the extra one", b.level)
 	}
 }

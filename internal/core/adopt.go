@@ -30,7 +30,6 @@ type adoption struct {
 	tries    int
 	applySeq uint64
 	applying map[uint64]applyState
-	draining bool // the shell is letting go of something
 	reading  bool // the head is being read
 }
 
@@ -130,11 +129,10 @@ func (c *Core) obey() {
 		} else {
 			c.apply(a.owned, true)
 		}
-	case !named: // it did name this incarnation: now it owns nothing
-		c.log(Warn, "not part of the assignment any more", "version", a.head.Version)
-		a.part = ref{}
-		c.apply(nil, true)
 	default:
+		if !named { // it did name this incarnation: now it owns nothing
+			c.log(Warn, "not part of the assignment any more", "version", a.head.Version)
+		}
 		c.fetch(part)
 	}
 }

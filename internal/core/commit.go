@@ -60,7 +60,7 @@ func (c *Core) startCommit() {
 			continue
 		}
 		if s.dirty {
-			rec := l.payload(int32(i)) //nolint:gosec // a fleet has far fewer than 2^31 workers
+			rec := l.payload(int32(i))
 			s.part = write(s, s.part, c.partKey, len(rec.Grants) == 0, rec)
 			s.dirty = false
 		}
@@ -216,9 +216,7 @@ func (c *Core) committed(rev uint64) {
 	c.collect()
 	for _, w := range slices.Sorted(maps.Keys(l.members)) {
 		m := l.members[w]
-		if s := l.seatOf(w); s == nil && m.dead {
-			c.bury(m)
-		} else if s != nil && s.away && m.rev != 0 && m.inc == s.inc {
+		if s := l.seatOf(w); s != nil && s.away && m.rev != 0 && m.inc == s.inc {
 			// The leaver is listed: its heartbeat has served.
 			c.kv(KV{Verb: Delete, Bucket: Heartbeats, Key: c.hbKeyName(w), Rev: m.rev}, false, func(Done) {})
 			m.rev = 0

@@ -253,7 +253,9 @@ func (c *Core) onConnected(ev Connected) {
 	c.log(Info, "connected to NATS", "server", ev.Server)
 	c.degradedConnected()
 	for _, r := range []*renewal{&c.idKey, &c.hbKey, &c.leadKey} {
-		if r.active {
+		if r.active { // what was under way is not waited for: its answer is lost
+			r.epoch++
+			r.busy = false
 			c.renew(r)
 		}
 	}

@@ -138,11 +138,24 @@ var hostileKeys = []struct {
 	bucket Bucket
 	key    string
 }{
-	{IDs, "g.id.0"}, {IDs, "g.id.1"}, {IDs, "g.id.9"}, {IDs, "g.id.x"}, {IDs, "g.id.99999999999999999999"}, {IDs, "g.ticket.q"},
-	{Heartbeats, "g.hb.w-0"}, {Heartbeats, "g.hb.w-1"}, {Heartbeats, "g.hb.w-8"}, {Heartbeats, "g.hb.other"},
-	{Election, "g.leader"}, {Assignments, "g.head"},
-	{Assignments, "g.part.w-0.4.1"}, {Assignments, "g.part.w-1.4.1"}, {Assignments, "g.part.w-1.4.2"}, {Assignments, "g.drain.w-0.4.2"},
-	{Assignments, "g.part"}, {Assignments, "g.other.a.b.c"},
+	{IDs, "g.id.0"},
+	{IDs, "g.id.1"},
+	{IDs, "g.id.9"},
+	{IDs, "g.id.x"},
+	{IDs, "g.id.99999999999999999999"},
+	{IDs, "g.ticket.q"},
+	{Heartbeats, "g.hb.w-0"},
+	{Heartbeats, "g.hb.w-1"},
+	{Heartbeats, "g.hb.w-8"},
+	{Heartbeats, "g.hb.other"},
+	{Election, "g.leader"},
+	{Assignments, "g.head"},
+	{Assignments, "g.part.w-0.4.1"},
+	{Assignments, "g.part.w-1.4.1"},
+	{Assignments, "g.part.w-1.4.2"},
+	{Assignments, "g.drain.w-0.4.2"},
+	{Assignments, "g.part"},
+	{Assignments, "g.other.a.b.c"},
 }
 
 // FuzzEvents hands a core answers and watch events that fit nothing.
@@ -162,14 +175,23 @@ func FuzzEvents(f *testing.F) {
 			now += time.Duration(b) * 37 * time.Millisecond
 			val := []byte(hostile[int(b)%len(hostile)])
 			kinds := []Event{
-				Tick{}, Stop{}, Abort{}, Connected{Server: "s", Allowance: -time.Second}, Disconnected{},
-				Done{Op: c.lastOp, Val: val, Rev: uint64(b)}, Done{Op: c.lastOp, Err: ErrKind(b % 7), Val: val},
-				Done{Op: c.lastOp - 1, Rev: 1, Val: val}, Done{Op: c.lastOp, Yes: true, Dead: []string{"x", "0", "-1"}},
-				Done{Op: c.lastOp, List: testList("p1")}, Done{Op: c.lastOp, Owners: []int32{0}},
+				Tick{},
+				Stop{},
+				Abort{},
+				Connected{Server: "s", Allowance: -time.Second},
+				Disconnected{},
+				Done{Op: c.lastOp, Val: val, Rev: uint64(b)},
+				Done{Op: c.lastOp, Err: ErrKind(b % 7), Val: val},
+				Done{Op: c.lastOp - 1, Rev: 1, Val: val},
+				Done{Op: c.lastOp, Yes: true, Dead: []string{"x", "0", "-1"}},
+				Done{Op: c.lastOp, List: testList("p1")},
+				Done{Op: c.lastOp, Owners: []int32{0}},
 				Watched{Watch: c.watch[int(b)%int(numWatches)].id, Key: hostileKeys[int(b)%len(hostileKeys)].key, Val: val, Rev: uint64(b), Synced: b%2 == 0},
 				Watched{Watch: c.watch[int(b)%int(numWatches)].id, Synced: true},
 				Watched{Watch: c.watch[int(b)%int(numWatches)].id, Key: hostileKeys[int(b)%len(hostileKeys)].key, Deleted: true, Rev: uint64(b)},
-				WatchLost{Watch: c.watch[int(b)%int(numWatches)].id}, Applied{Seq: c.adopt.applySeq}, Refresh{ID: uint64(b)},
+				WatchLost{Watch: c.watch[int(b)%int(numWatches)].id},
+				Applied{Seq: c.adopt.applySeq},
+				Refresh{ID: uint64(b)},
 			}
 			ev := kinds[(int(b)*7+i)%len(kinds)]
 			if b%17 == 1 || b%17 == 2 { // rather few ends

@@ -3,284 +3,8 @@ package core
 import (
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 )
-
-// table is who owns each partition now, who is to own it next, and who may
-// still be working on it. A partition that moves from A to B is first taken from
-// A's payload and listed as draining there; when A says that it has applied that
-// commit, or is dead, B is granted it with a new token. In between nobody is.
-type table struct {
-	list  *List
-	owner []int32 // seat that is granted the partition; -1 = nobody
-	next  []int32 // seat that is to have it; the owner's own while nothing moves
-	token []Token // of the grant
-	// holders may still be working on a partition without being granted it.
-	holders map[int32][]holding
-	// gone are partitions that left the list and are still held.
-	gone map[string]goneEntry
-
-	seats  []*seat // nil = free
-	byName map[string]int32
-	open   bool // some partition may have a next owner and no owner
-}
-
-// holding is one possible holder of a partition that it is no longer granted.
-type holding struct {
-	worker  string
-	inc     string
-	release version       // let go once the holder has applied this
-	since   time.Duration // on this leader's clock
-	stuck   bool          // reported
-}
-
-type goneEntry struct {
-	weight  int64
-	holders []holding
-}
-
-// seat is a worker that the head names.
-type seat struct {
-	worker      string
-	inc         string
-	part, drain ref
-	away        bool // left in good order, and may still come back
-	awaySince   time.Duration
-	awayFor     time.Duration
-	vacant      bool // has let go of everything
-	retired     bool // owns nothing any more; stays until its drain list is empty
-	dirty       bool // its payload must be written
-	drainDirty  bool // its drain list must be written
-}
-
-func newTable() table {
-	return table{list: &List{}, holders: map[int32][]holding{}, gone: map[string]goneEntry{}, byName: map[string]int32{}}
-}
-
-func (t *table) seatOf(w string) *seat {
-	if i, ok := t.byName[w]; ok {
-		return t.seats[i]
-	}
-	return nil
-}
-
-func (t *table) haveSeats() bool { return len(t.byName) > 0 }
-
-func (t *table) addSeat(w, inc string) int32 {
-	i := int32(slices.Index(t.seats, nil)) //nolint:gosec // a fleet has far fewer than 2^31 workers
-	if i < 0 {
-		i = int32(len(t.seats)) //nolint:gosec // as above
-		t.seats = append(t.seats, nil)
-	}
-	t.seats[i] = &seat{worker: w, inc: inc, dirty: true}
-	t.byName[w] = i
-	return i
-}
-
-// previous returns the owners of the list's partitions as published: who has a
-// partition, or is to have it.
-func (t *table) previous(list *List) (workers []string, owner []int32) {
-	if !t.haveSeats() {
-		return nil, nil
-	}
-	index := make([]int32, len(t.seats))
-	for i, s := range t.seats {
-		index[i] = -1
-		if s != nil {
-			index[i] = int32(len(workers)) //nolint:gosec // as above
-			workers = append(workers, s.worker)
-		}
-	}
-	at := func(i int32) int32 {
-		if s := t.next[i]; s >= 0 {
-			return index[s]
-		}
-		return -1
-	}
-	owner = make([]int32, len(list.IDs))
-	if list == t.list {
-		for i := range owner {
-			owner[i] = at(int32(i)) //nolint:gosec // a list is shorter than 2^31
-		}
-		return workers, owner
-	}
-	old := t.index()
-	for i, id := range list.IDs {
-		owner[i] = -1
-		if j, ok := old[id]; ok {
-			owner[i] = at(j)
-		}
-	}
-	return workers, owner
-}
-
-func (t *table) index() map[string]int32 {
-	m := make(map[string]int32, len(t.list.IDs))
-	for i, id := range t.list.IDs {
-		m[id] = int32(i) //nolint:gosec // a list is shorter than 2^31
-	}
-	return m
-}
-
-// adoptList makes list the one that the table is about. Partitions that are no
-// longer in it are taken from their owners.
-func (t *table) adoptList(list *List, v Token) bool {
-	if list == t.list {
-		return false
-	}
-	old := t.index()
-	was := *t
-	n := len(list.IDs)
-	t.list = list
-	t.owner, t.next, t.token = make([]int32, n), make([]int32, n), make([]Token, n)
-	t.holders = map[int32][]holding{}
-	for i, id := range list.IDs {
-		i := int32(i) //nolint:gosec // a list is shorter than 2^31
-		t.owner[i], t.next[i] = -1, -1
-		if g, ok := t.gone[id]; ok {
-			t.holders[i] = g.holders
-			delete(t.gone, id)
-		}
-		j, ok := old[id]
-		if !ok {
-			continue
-		}
-		delete(old, id)
-		t.owner[i], t.next[i], t.token[i] = was.owner[j], was.next[j], was.token[j]
-		if h := was.holders[j]; h != nil {
-			t.holders[i] = append(t.holders[i], h...)
-		}
-		if s := t.owner[i]; s >= 0 && was.list.Weights[j] != list.Weights[i] {
-			t.seats[s].dirty = true
-		}
-	}
-	for id, j := range old {
-		g := goneEntry{weight: was.list.Weights[j], holders: was.holders[j]}
-		for _, h := range g.holders { // it is to go to nobody any more
-			if st := t.seatOf(h.worker); st != nil {
-				st.drainDirty = true
-			}
-		}
-		if s := was.owner[j]; s >= 0 {
-			t.seats[s].dirty = true
-			if h, held := t.hold(s, v); held {
-				g.holders = append(g.holders, h)
-			}
-		}
-		if len(g.holders) > 0 {
-			t.gone[id] = g
-		}
-	}
-	return true
-}
-
-// hold returns the entry for a seat that must let go of a partition, unless it
-// already has.
-func (t *table) hold(s int32, v Token) (holding, bool) {
-	st := t.seats[s]
-	if st.vacant {
-		return holding{}, false
-	}
-	st.drainDirty = true
-	return holding{worker: st.worker, inc: st.inc, release: version(v)}, true
-}
-
-// unassign takes a partition from its owner.
-func (t *table) unassign(i int32, v Token) {
-	s := t.owner[i]
-	if s < 0 {
-		return
-	}
-	t.seats[s].dirty = true
-	t.owner[i], t.open = -1, true
-	if h, held := t.hold(s, v); held {
-		t.holders[i] = append(t.holders[i], h)
-	}
-}
-
-// retarget takes from their owners the partitions that are to go elsewhere. It
-// counts those moved and those placed for the first time. A worker that is away
-// gets nothing new: what would go there stays with its live owner, or goes to
-// the least loaded live worker.
-func (l *leader) retarget(owners []int32, workers []string, v Token) (moves, placed int) {
-	seatIdx := make([]int32, len(workers))
-	for k, w := range workers {
-		seatIdx[k] = l.byName[w]
-	}
-	load := map[int32]int64{}
-	for i, o := range owners {
-		load[seatIdx[o]] += l.list.Weights[i]
-	}
-	for k := range owners {
-		i := int32(k) //nolint:gosec // a list is shorter than 2^31
-		to := seatIdx[owners[k]]
-		if l.seats[to].away && l.next[i] != to {
-			from := to
-			if to = l.next[i]; to < 0 || l.seats[to] == nil || l.seats[to].retired || l.seats[to].away {
-				to = l.leastLoaded(load, seatIdx, from)
-			}
-			load[from] -= l.list.Weights[i]
-			load[to] += l.list.Weights[i]
-		}
-		was := l.next[i]
-		if was == to && (l.owner[i] == to || l.owner[i] < 0) {
-			continue
-		}
-		if was < 0 && l.owner[i] < 0 {
-			placed++
-		} else {
-			moves++
-		}
-		if l.owner[i] != to {
-			l.unassign(i, v)
-		}
-		if len(l.holders[i]) > 0 {
-			for _, h := range l.holders[i] { // the drain lists name the next owner
-				if s := l.seatOf(h.worker); s != nil {
-					s.drainDirty = true
-				}
-			}
-		}
-		l.next[i], l.open = to, true
-	}
-	return moves, placed
-}
-
-// leastLoaded returns the live seat with the least weight; the lowest name wins
-// a tie. Without any it returns def.
-func (l *leader) leastLoaded(load map[int32]int64, among []int32, def int32) int32 {
-	best := int32(-1)
-	for _, s := range among {
-		if l.seats[s].away {
-			continue
-		}
-		if best < 0 || load[s] < load[best] {
-			best = s
-		}
-	}
-	if best < 0 {
-		return def
-	}
-	return best
-}
-
-// retire ends a seat: what it owned is taken from it. A dead worker lets go of
-// everything by its death.
-func (l *leader) retire(s *seat, v Token) bool {
-	if m := l.members[s.worker]; m == nil || m.dead || m.inc != s.inc {
-		s.vacant = true
-	}
-	was := s.retired
-	s.retired, s.away = true, false
-	i := l.byName[s.worker]
-	for p := range l.owner {
-		if l.owner[p] == i {
-			l.unassign(int32(p), v) //nolint:gosec // a list is shorter than 2^31
-		}
-	}
-	return !was
-}
 
 // updateSeats follows what the members say about themselves: a new incarnation
 // under a seated id, a leaver that has let go. It reports whether there is
@@ -305,7 +29,7 @@ func (c *Core) updateSeats() bool {
 			c.log(Info, "worker returned", "returned", s.worker, "incarnation", m.inc, "away", s.away)
 			s.inc, s.away, s.vacant, s.dirty = m.inc, false, false, true
 			for p := range l.owner {
-				if l.owner[p] == int32(i) { //nolint:gosec // far fewer than 2^31
+				if l.owner[p] == int32(i) {
 					l.token[p] = v
 				}
 			}
@@ -384,7 +108,7 @@ func (c *Core) released(h holding) bool {
 	case m.rec.Leaving && m.rec.Released:
 		return true
 	}
-	return !version(m.rec.Applied).less(h.release)
+	return !m.rec.Applied.less(h.release)
 }
 
 // overdue reports a holder that does not let go, and tells whether its partition
@@ -403,9 +127,6 @@ func (c *Core) overdue(id string, h *holding) bool {
 	c.measure(MetricForced, 1, "")
 	return true
 }
-
-// draining tells whether any partition is still waited for.
-func (t *table) draining() bool { return len(t.holders) > 0 }
 
 // grantBatch is how long ready grants wait for others, to share a commit.
 const grantBatch = 5 * time.Millisecond
@@ -428,92 +149,9 @@ func (c *Core) grantsReady() bool {
 	return true
 }
 
-func (t *table) anyReady() bool {
-	if !t.open {
-		return false
-	}
-	for i := range t.owner {
-		if t.owner[i] < 0 && t.next[i] >= 0 && t.holders[int32(i)] == nil { //nolint:gosec // as above
-			return true
-		}
-	}
-	return false
-}
-
 // grant gives every partition that waits for nobody to its next owner.
 func (c *Core) grant() bool {
 	l := c.lead
 	l.readyAt = never
 	return l.grantReady(Token{l.term, l.head.Version + 1}) > 0
-}
-
-func (t *table) grantReady(v Token) int {
-	n := 0
-	t.open = false
-	for k := range t.owner {
-		i := int32(k) //nolint:gosec // as above
-		to := t.next[i]
-		if t.owner[i] >= 0 || to < 0 {
-			continue
-		}
-		if s := t.seats[to]; t.holders[i] != nil || s == nil || s.retired {
-			t.open = true
-			continue
-		}
-		t.owner[i], t.token[i] = to, v
-		t.seats[to].dirty = true
-		n++
-	}
-	return n
-}
-
-// payload builds what a seat is granted.
-func (t *table) payload(s int32) partRecord {
-	rec := partRecord{formatted: ours, Inc: t.seats[s].inc}
-	at := map[Token]int{}
-	for i, o := range t.owner {
-		if o != s {
-			continue
-		}
-		k, ok := at[t.token[i]]
-		if !ok {
-			k = len(rec.Grants)
-			at[t.token[i]] = k
-			rec.Grants = append(rec.Grants, grantList{Term: t.token[i].Term, Version: t.token[i].Version})
-		}
-		g := &rec.Grants[k]
-		g.IDs = append(g.IDs, t.list.IDs[i])
-		g.Weights = append(g.Weights, t.list.Weights[i])
-	}
-	return rec
-}
-
-// drainList builds the list of what a seat may still hold.
-func (t *table) drainList(w string) drainRecord {
-	rec := drainRecord{formatted: ours}
-	add := func(id string, weight int64, next int32, hs []holding) {
-		for _, h := range hs {
-			if h.worker == w {
-				e := drainEntry{ID: id, Weight: weight, Inc: h.inc, Release: h.release}
-				if next >= 0 && t.seats[next] != nil {
-					e.Next = t.seats[next].worker
-				}
-				rec.Items = append(rec.Items, e)
-			}
-		}
-	}
-	for _, i := range slices.Sorted(maps.Keys(t.holders)) {
-		add(t.list.IDs[i], t.list.Weights[i], t.next[i], t.holders[i])
-	}
-	for _, id := range slices.Sorted(maps.Keys(t.gone)) {
-		add(id, t.gone[id].weight, -1, t.gone[id].holders)
-	}
-	return rec
-}
-
-// holds tells whether a worker may still hold something.
-func (t *table) holds(w string) bool { return len(t.drainList(w).Items) > 0 }
-
-func (v version) String() string {
-	return strconv.FormatUint(v.Term, 10) + "." + strconv.FormatUint(v.Version, 10)
 }

@@ -207,8 +207,8 @@ func (c *Core) advanceStop() {
 // releaseAll gives back the leader key and, last, the id. The heartbeat of a
 // leaver stays until the leader has listed it; that of an aborted start goes.
 func (c *Core) releaseAll() {
-	c.life.stop = resigns
 	c.stepDown("stopped", false)
+	c.life.stop = resigns // only now: without a connection the key is given up at once
 	c.resumeStop()
 }
 

@@ -37,6 +37,7 @@ func (c *Core) loadLeader(head headRecord, rev uint64) {
 			switch {
 			case d.Err == NotFound, d.Err == OK && digest(d.Val) != r.Digest:
 				c.report(FaultVersion, "key "+key+" is missing or does not match the head")
+				l.torn = append(l.torn, r.Worker)
 			case d.Err != OK:
 				failed = "read " + key + ": " + d.Text
 			default:
@@ -94,7 +95,7 @@ func (l *leader) load(head headRecord, parts []partRecord, drains []drainRecord)
 	index := make(map[string]int32, len(items))
 	for i, it := range items {
 		list.IDs, list.Weights = append(list.IDs, it.id), append(list.Weights, it.weight)
-		index[it.id] = int32(i) //nolint:gosec // a list is shorter than 2^31
+		index[it.id] = int32(i)
 	}
 	n := len(items)
 	l.list, l.owner, l.next, l.token = list, make([]int32, n), make([]int32, n), make([]Token, n)
@@ -136,6 +137,10 @@ func (l *leader) load(head headRecord, parts []partRecord, drains []drainRecord)
 				l.next[i], l.open = to, true
 			}
 		}
+	}
+	for _, w := range l.torn { // what it was granted is not known: written anew, and planned
+		l.seatOf(w).dirty, l.seatOf(w).drainDirty = true, true
+		l.imbalance = true
 	}
 	for i := range l.owner { // a next owner that is no longer seated: plan again
 		if l.next[i] < 0 {

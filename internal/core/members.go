@@ -19,6 +19,8 @@ type member struct {
 	dead   bool
 	// looking: its heartbeat is being read, or its lease ended, before it counts
 	// as dead.
+	buried  bool          // what it left is being removed
+	buryAt  time.Duration // not before
 	looking bool
 	peer    peer
 	// compared: the refresh whose list was compared with the leader's.
@@ -91,7 +93,7 @@ func (c *Core) sawBeat(w string, ev Watched, live bool) {
 		m.alive = c.now
 	}
 	if rec.Revoked == 0 {
-		m.dead, m.looking = false, false
+		m.dead, m.looking, m.buried = false, false, false
 	}
 }
 
@@ -113,7 +115,14 @@ func (c *Core) judge() {
 	wake, late := never, never
 	for _, w := range slices.Sorted(maps.Keys(l.members)) {
 		m := l.members[w]
-		if m.dead || c.away(m) {
+		if m.dead && l.seatOf(w) == nil && !m.buried {
+			if c.now >= m.buryAt {
+				c.bury(m)
+			} else {
+				wake = min(wake, m.buryAt)
+			}
+		}
+		if m.dead || m.inc == c.inc || c.away(m) {
 			continue
 		}
 		at := c.silentSince(m) + c.memberTTL(m) + c.cfg.EmergencyGracePeriod
@@ -243,11 +252,21 @@ func (c *Core) pronounce(m *member) {
 }
 
 // bury removes what a dead worker that owns nothing left in NATS, unless
-// somebody has taken it over meanwhile.
+// somebody has taken it over meanwhile. The watch shows when it is gone.
 func (c *Core) bury(m *member) {
-	delete(c.lead.members, m.worker)
-	if m.rev != 0 {
-		c.kv(KV{Verb: Delete, Bucket: Heartbeats, Key: c.hbKeyName(m.worker), Rev: m.rev}, false, func(Done) {})
+	l := c.lead
+	m.buried, m.buryAt = true, c.now+c.cfg.OperationTimeout
+	if m.rev == 0 {
+		delete(l.members, m.worker)
+	} else {
+		c.kv(KV{Verb: Delete, Bucket: Heartbeats, Key: c.hbKeyName(m.worker), Rev: m.rev}, false, func(d Done) {
+			switch {
+			case d.Err == OK && c.lead == l && l.members[m.worker] == m && m.dead:
+				delete(l.members, m.worker)
+			case d.Err != Conflict:
+				m.buried = false // once more, later
+			}
+		})
 	}
 	n, ok := c.workerNumber(m.worker)
 	if !ok || m.inc == "" {

@@ -23,6 +23,7 @@ type leader struct {
 	table
 
 	commit commit
+	torn   []string // workers whose payload or drain list was not found
 
 	strays, listed map[string]uint64 // ids and tickets: this listing, and the one before
 
@@ -76,7 +77,9 @@ func (c *Core) beginLeading() {
 	for _, s := range l.seats {
 		if s != nil {
 			m := &member{worker: s.worker, inc: s.inc, seen: c.now, joined: c.now, peer: peer{inc: s.inc}}
-			if last := c.elect.last; last.worker == m.worker && last.inc == m.inc {
+			// In the Exclusive mode only the heartbeat tells how long a lease
+			// lasts, and this worker has not followed it.
+			if last := c.elect.last; !c.cfg.Exclusive && last.worker == m.worker && last.inc == m.inc {
 				m.seen = last.seen
 				if last.peer.inc == m.inc {
 					m.peer = last.peer
@@ -179,8 +182,11 @@ func (c *Core) considerPlan() {
 		return
 	}
 	at, reason := c.planDue()
-	if at == never {
+	if at == never { // nothing to plan is no failure to plan
 		l.window = never
+		if l.read > 0 {
+			l.stuckAt, l.planBad = never, 0
+		}
 		return
 	}
 	if at = max(at, l.notBefore); c.now < at {

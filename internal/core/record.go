@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -86,6 +87,10 @@ type version struct {
 
 func (a version) less(b version) bool {
 	return a.Term < b.Term || a.Term == b.Term && a.Version < b.Version
+}
+
+func (a version) String() string {
+	return strconv.FormatUint(a.Term, 10) + "." + strconv.FormatUint(a.Version, 10)
 }
 
 // ref names a payload or a drain list: the commit that wrote it, and the digest

@@ -140,7 +140,7 @@ func (l *leader) imbalanceWith(list *List) float64 {
 	load := map[int32]int64{}
 	for i, s := range l.seats {
 		if s != nil && !s.retired {
-			load[int32(i)] = 0 //nolint:gosec // a fleet has far fewer than 2^31 workers
+			load[int32(i)] = 0
 		}
 	}
 	old := l.index()

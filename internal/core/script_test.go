@@ -109,7 +109,7 @@ func (s *script) do(args []string) error {
 		return fmt.Errorf("no such command, or no worker named")
 	}
 	if f, ok := nodeCommands[cmd]; ok {
-		for _, name := range strings.Split(args[0], ",") {
+		for name := range strings.SplitSeq(args[0], ",") {
 			if err := f(s.node(name), args[1:]); err != nil {
 				return err
 			}
@@ -125,7 +125,7 @@ var fleetCommands = map[string]func(*script, []string) error{
 	"config": func(s *script, args []string) error { return configure(&s.cfg, args) },
 	// new NAMES Field=value ...: cores
 	"new": func(s *script, args []string) error {
-		for _, name := range strings.Split(args[0], ",") {
+		for name := range strings.SplitSeq(args[0], ",") {
 			cfg := s.cfg
 			if err := configure(&cfg, args[1:]); err != nil {
 				return err
@@ -136,7 +136,7 @@ var fleetCommands = map[string]func(*script, []string) error{
 	},
 	// start NAMES Field=value ...: new cores, started
 	"start": func(s *script, args []string) error {
-		for _, name := range strings.Split(args[0], ",") {
+		for name := range strings.SplitSeq(args[0], ",") {
 			cfg := s.cfg
 			if err := configure(&cfg, args[1:]); err != nil {
 				return err
@@ -298,6 +298,16 @@ var nodeCommands = map[string]func(*node, []string) error{
 	},
 	// strategy NAME broken|well
 	"strategy": func(n *node, args []string) error { n.planBad = args[0] == "broken"; return nil },
+	// slow NAME: plans are not answered until "plans"
+	"slow": func(n *node, _ []string) error { n.planSlow = true; return nil },
+	"plans": func(n *node, _ []string) error {
+		n.planSlow = false
+		for _, p := range n.plans {
+			n.tell(Done{Op: p.Op, Owners: balance(p)})
+		}
+		n.plans = nil
+		return nil
+	},
 	// agent NAME yes|no|error|hold
 	"agent": func(n *node, args []string) error { n.agent = args[0]; return nil },
 	// agentsays NAME yes|no: to what is held

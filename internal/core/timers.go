@@ -58,8 +58,6 @@ func (t *timers) sooner(which timer, at time.Duration) { t[which] = min(t[which]
 
 func (t *timers) clear(which timer) { t[which] = never }
 
-func (t *timers) isSet(which timer) bool { return t[which] != never }
-
 // due returns the earliest deadline that has come.
 func (t *timers) due(now time.Duration) (timer, bool) {
 	best := timer(0)

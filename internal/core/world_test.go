@@ -57,6 +57,8 @@ type node struct {
 	list       *List // nil = the world's
 	sourceBad  bool
 	planBad    bool
+	planSlow   bool // plans are kept until "plans"
+	plans      []Plan
 	agent      string // yes, no, error, hold
 	agentAsked []Agent
 	proved     []string // keys of processes to be proved dead
@@ -65,7 +67,6 @@ type node struct {
 	applying  *Apply
 	next      *Apply
 	running   map[string]Token
-	applied   int // answered so far
 	ended     bool
 
 	present
@@ -245,6 +246,10 @@ func (n *node) perform(e Effect) {
 			n.tell(Done{Op: e.Op, List: cmp.Or(n.list, w.list)})
 		})
 	case Plan:
+		if n.planSlow {
+			n.plans = append(n.plans, e)
+			return
+		}
 		w.after(latency, func() {
 			if n.planBad {
 				n.tell(Done{Op: e.Op, Text: "strategy is broken"})

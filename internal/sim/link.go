@@ -54,8 +54,12 @@ func (p *Worker) send(op core.KV) {
 	r := &request{op: op, epoch: p.link.epoch}
 	p.link.open = append(p.link.open, r)
 	f := fine
-	if w.now < p.link.flakyTo && w.chance(p.link.flaky) {
+	if w.script != nil {
+		f = w.script(p, op)
+	} else if w.now < p.link.flakyTo && w.chance(p.link.flaky) {
 		f = fault(1 + w.rng.IntN(int(numFaults)-1))
+	}
+	if f != fine {
 		w.trace.add(w.now, p.name, "op %d will be %s", op.Op, [...]string{"fine", "unsent", "unheard", "belated", "refused", "sluggish"}[f])
 		p.disturb(op.Timeout + belatedBy)
 	}

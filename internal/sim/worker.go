@@ -192,6 +192,10 @@ func (p *Worker) perform(e core.Effect) {
 		}
 		delete(p.refreshes, e.ID)
 	case core.Ended:
+		if !p.live {
+			w.check.fail("%s ends twice", p.name)
+			return
+		}
 		p.failed = p.failed || !p.stopped
 		p.vanish()
 		if p.onEnd != nil {

@@ -37,7 +37,9 @@ type World struct {
 	lists   map[string]*core.List // by digest, all that ever were
 	hosts   int
 	coming  int // processes about to be started
-	steps   int
+	// script, if not nil, says what happens to each operation.
+	script func(p *Worker, op core.KV) fault
+	steps  int
 
 	faultsEnd time.Duration // when the last fault so far ends
 	// kvDown: until then no operation on the store is answered.
@@ -50,8 +52,7 @@ type World struct {
 // NewWorld returns a world without workers.
 func NewWorld(cfg core.Config, seed uint64, partitions int) *World {
 	w := &World{
-		cfg: cfg,
-		//nolint:gosec // a simulation wants the same numbers every time
+		cfg:   cfg,
 		rng:   rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)),
 		kv:    kvtest.NewFake(int(core.NumBuckets)),
 		trace: newTrace(),

@@ -1,4 +1,6 @@
-package parti_test
+// Package wall holds the tests that measure wall time on real sockets. They run
+// alone: see the Makefile.
+package wall
 
 import (
 	"cmp"
@@ -10,70 +12,22 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/arloliu/parti"
+	"github.com/arloliu/parti/internal/fleettest"
 	"github.com/arloliu/parti/source"
-	"github.com/arloliu/parti/strategy"
 	partitest "github.com/arloliu/parti/testing"
 )
-
-// numbered returns n partitions.
-func numbered(n int) []parti.Partition {
-	parts := make([]parti.Partition, n)
-	for i := range parts {
-		parts[i] = parti.Partition{Keys: []string{"topic", fmt.Sprint(i)}}
-	}
-	return parts
-}
-
-// newManager makes a manager on a connection of its own.
-func newManager(t *testing.T, nc *nats.Conn, cfg parti.Config, src parti.PartitionSource, opts ...parti.Option) *parti.Manager {
-	t.Helper()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := parti.NewManager(&cfg, js, src, strategy.NewConsistentHash(), opts...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		if err := m.Stop(ctx); err != nil {
-			t.Errorf("stop %s: %v", m.WorkerID(), err)
-		}
-	})
-	return m
-}
-
-// ownedOnce fails unless every partition is owned by exactly one manager.
-func ownedOnce(t *testing.T, ms []*parti.Manager, want int) {
-	t.Helper()
-	owners := map[string]string{}
-	for _, m := range ms {
-		for _, p := range m.CurrentAssignment().Partitions {
-			if other, twice := owners[p.ID()]; twice {
-				t.Errorf("partition %s is owned by %s and %s", p, other, m.WorkerID())
-			}
-			owners[p.ID()] = m.WorkerID()
-		}
-	}
-	if len(owners) != want {
-		t.Errorf("%d partitions of %d are owned", len(owners), want)
-	}
-}
 
 // TestManyManagersStartTogether starts 64 managers at the same moment, on real
 // sockets and wall time.
 func TestManyManagersStartTogether(t *testing.T) {
 	const n, partitions = 64, 5000
 	srv := partitest.StartServer(t)
-	src := source.NewStatic(numbered(partitions))
+	src := source.NewStatic(fleettest.Numbered(partitions))
 	ms := make([]*parti.Manager, n)
 	for i := range ms {
-		ms[i] = newManager(t, srv.Connect(t), parti.Config{}, src)
+		ms[i] = fleettest.NewManager(t, srv.Connect(t), parti.Config{}, src)
 	}
 	began := time.Now()
 	var lastJoined time.Time
@@ -103,9 +57,9 @@ func TestManyManagersStartTogether(t *testing.T) {
 	if len(ids) != n {
 		t.Errorf("%d distinct ids, want %d", len(ids), n)
 	}
-	ownedOnce(t, ms, partitions)
+	fleettest.OwnedOnce(t, ms, partitions)
 	t.Logf("last joined after %v, all started %v later", lastJoined.Sub(began), took)
-	if limit := 3 * time.Second; took > limit {
+	if limit := 3 * time.Second * slow; took > limit {
 		t.Errorf("all started %v after the last had joined, want at most %v", took, limit)
 	}
 }
@@ -114,7 +68,7 @@ func TestManyManagersStartTogether(t *testing.T) {
 // ids, for a handful of messages each. Of three attempts the fastest counts, as
 // other work on the machine only ever makes it slower.
 func TestConcurrentClaims(t *testing.T) {
-	const limit = time.Second
+	const limit = time.Second * slow
 	best := time.Hour
 	for range 3 {
 		best = min(best, concurrentClaims(t))
@@ -129,7 +83,7 @@ func concurrentClaims(t *testing.T) time.Duration {
 	t.Helper()
 	const n, maxMessages = 200, 16
 	srv := partitest.StartServer(t)
-	src := source.NewStatic(numbered(1000))
+	src := source.NewStatic(fleettest.Numbered(1000))
 	type claim struct {
 		id   string
 		at   time.Duration
@@ -147,7 +101,7 @@ func concurrentClaims(t *testing.T) time.Duration {
 			claims[i] = claim{at: time.Since(began), sent: conns[i].Stats().OutMsgs - base}
 			claimed <- struct{}{}
 		}}
-		ms[i] = newManager(t, conns[i], parti.Config{WorkerIDMax: 255}, src, parti.WithLogger(log))
+		ms[i] = fleettest.NewManager(t, conns[i], parti.Config{WorkerIDMax: 255}, src, parti.WithLogger(log))
 	}
 	began = time.Now()
 	ctx, cancel := context.WithCancel(t.Context())
