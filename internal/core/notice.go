@@ -92,8 +92,13 @@ func (c *Core) watcherOf(name string) (nonce string, ok bool) {
 // tryMember tells whether a member is gone, as far as probes tell, and when to
 // look again. In an outage only leases count.
 func (c *Core) tryMember(m *member, outage bool) (wake time.Duration, gone bool) {
-	if m.rec.Exclusive || m.rev == 0 || m.worker == c.worker() || !c.watch[watchBeats].synced ||
-		outage && m.peer.found != foundNothing {
+	if m.rec.Exclusive || m.rev == 0 || m.worker == c.worker() || !c.watch[watchBeats].synced {
+		return never, false
+	}
+	// For as long as this silence lasts: when the first of them are buried it
+	// may not look like an outage any more.
+	m.peer.excused = m.peer.found != foundNothing && (m.peer.excused || outage)
+	if m.peer.excused {
 		return never, false
 	}
 	floor := time.Duration(0)
@@ -101,6 +106,14 @@ func (c *Core) tryMember(m *member, outage bool) (wake time.Duration, gone bool)
 		floor = c.degraded.left + c.cfg.RecoveryGracePeriod
 	}
 	return c.try(&m.peer, m.seen, c.intervalOf(m.rec.Interval), c.allowance(m.rec.Allowance, m.rec.Server), floor)
+}
+
+// doubtful tells whether a seat should be given nothing new: its worker is away or
+// suspected.
+func (l *leader) doubtful(seat int32) bool {
+	s := l.seats[seat]
+	m := l.members[s.worker]
+	return s.away || m != nil && m.peer.found != foundNothing
 }
 
 // sawLeader takes in a change of the leader key.

@@ -25,6 +25,7 @@ type peer struct {
 	lost      time.Duration // since when it is suspected
 	found     finding
 	mute      bool          // the last question was not answered in time
+	excused   bool          // it was lost in an outage: its lease decides
 	again     time.Duration // no suspicion for a late heartbeat before
 }
 
@@ -107,7 +108,7 @@ func (c *Core) question(p *peer, nobody finding) {
 
 // acquit ends a suspicion.
 func (c *Core) acquit(p *peer) {
-	p.suspected, p.found, p.busy = false, foundNothing, false
+	p.suspected, p.found, p.busy, p.excused = false, foundNothing, false, false
 	p.epoch++
 	p.again = c.now + c.cfg.HeartbeatInterval
 }

@@ -33,6 +33,7 @@ type leader struct {
 	lastJoin  time.Duration
 	lastPlan  time.Duration // when the last plan that was no emergency was committed
 	imbalance bool
+	withheld  bool          // the last plan gave a suspect less than it should have
 	readyAt   time.Duration // since when a grant is ready; never = none is
 
 	// The list of partitions.
@@ -368,7 +369,7 @@ func (c *Core) planned(list *List, owners []int32) {
 		}
 	}
 	moves, placed := l.retarget(owners, l.planFor, v)
-	l.verdictAt, l.window, l.imbalance = never, never, false
+	l.verdictAt, l.window, l.imbalance = never, never, l.withheld
 	if moves+placed == 0 && !changed && l.head.List == list.Digest {
 		l.startedAt = never
 		c.log(Debug, "plan changes nothing", "reason", l.reason)
