@@ -13,8 +13,8 @@ import (
 
 // Backoff between calls of an updater that fails.
 const (
-	updaterRetryMin = 100 * time.Millisecond
-	updaterRetryMax = 5 * time.Second
+	firstRetry = 100 * time.Millisecond
+	lastRetry  = 5 * time.Second
 )
 
 // applier puts assignments into force, one at a time and the newest when
@@ -156,7 +156,7 @@ func (a *applier) update(w *application) bool {
 		return true
 	}
 	a.worker, a.updated = w.worker, nil // until it succeeds, nobody knows what is consumed
-	for wait := updaterRetryMin; ; wait = min(2*wait, updaterRetryMax) {
+	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
 		ctx, cancel := context.WithTimeout(a.ctx, a.timeout)
 		err := a.callUpdater(ctx, w)
 		cancel()
@@ -185,7 +185,7 @@ func (a *applier) callUpdater(ctx context.Context, w *application) error {
 
 // pause waits about d; false means that there is no point in going on.
 func (a *applier) pause(d time.Duration) bool {
-	t := time.NewTimer(d/2 + rand.N(d)) // gosec: jitter needs no secrecy
+	t := time.NewTimer(d/2 + rand.N(d)) // jitter needs no secrecy
 	defer t.Stop()
 	for !a.superseded() {
 		select {

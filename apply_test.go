@@ -296,3 +296,21 @@ func TestBadIdsAreLeftOutAndTold(t *testing.T) {
 		m.mustStop(t)
 	})
 }
+
+func TestOfTwoAssignmentsInOneStepTheLastIsApplied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newApplyScript(t, nil)
+		s.onCue(func(uint64) []core.Effect {
+			void, again := apply(), apply("a")
+			void.Seq, again.Seq = 1, 2
+			return []core.Effect{void, again}
+		})
+		s.mustStart(t)
+		s.post(cue(0))
+		synctest.Wait()
+		if got := s.applied(); !slices.Equal(got, []uint64{2}) {
+			t.Errorf("applied %v", got)
+		}
+		s.mustStop(t)
+	})
+}

@@ -18,6 +18,7 @@ import (
 func TestForcedEndLetsGo(t *testing.T) {
 	for name, stop := range map[string]func(*testing.T, *applyScript){
 		"killed": func(t *testing.T, s *applyScript) {
+			t.Helper()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			err := s.Stop(ctx)
@@ -166,6 +167,31 @@ func TestLostBucketsAreCreatedAgain(t *testing.T) {
 		if d := doneOf(m.core)[1]; d.Err != core.Failed {
 			t.Errorf("the core is told %+v", d)
 		}
+		m.mustStop(t)
+	})
+}
+
+// TestStartedTooLate: a Start that has given up stays a failure, and may be
+// repeated, though the worker comes to work in the same moment.
+func TestStartedTooLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newTestManager(t)
+		m.core.on = func(ev core.Event) ([]core.Effect, bool) {
+			switch ev.(type) {
+			case core.Start:
+				return nil, true
+			case core.Abort:
+				return []core.Effect{core.Started{}, core.Ended{}}, true
+			}
+			return nil, false
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := m.Start(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		m.core.on = nil
+		m.mustStart(t)
 		m.mustStop(t)
 	})
 }

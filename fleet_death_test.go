@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/arloliu/parti"
+	"github.com/arloliu/parti/internal/fleettest"
 	"github.com/arloliu/parti/source"
 	partitest "github.com/arloliu/parti/testing"
 )
@@ -44,7 +45,7 @@ func TestDeathIsFoundSoon(t *testing.T) {
 			partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
 				var all []time.Duration
 				for phase := range phases {
-					src := source.NewStatic(numbered(100))
+					src := source.NewStatic(fleettest.Numbered(100))
 					ws := newWorkers(t, srv, 4, parti.Config{Group: "g" + string(rune('a'+phase))}, src)
 					startAll(t, ws...)
 					time.Sleep(time.Minute + time.Duration(phase)*2*time.Second/phases)
@@ -85,7 +86,7 @@ func TestDeathIsFoundSoon(t *testing.T) {
 // TestBlinkIsNoDeath cuts a connection for less than its allowance and the grace.
 func TestBlinkIsNoDeath(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-		ws := newWorkers(t, srv, 4, parti.Config{}, source.NewStatic(numbered(100)))
+		ws := newWorkers(t, srv, 4, parti.Config{}, source.NewStatic(fleettest.Numbered(100)))
 		startAll(t, ws...)
 		time.Sleep(time.Minute)
 		for _, w := range ws { // the leader too

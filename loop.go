@@ -31,11 +31,10 @@ type run struct {
 	log    Logger
 	causes causes
 
-	ctx     context.Context // of everything beside the loop
-	cancel  context.CancelFunc
-	own     tasks // our goroutines, which end soon after ctx does
-	closing tasks // those that end watches, which need ctx
-	users   tasks // goroutines inside users' code, which may stay there
+	ctx    context.Context // of everything beside the loop
+	cancel context.CancelFunc
+	own    tasks // our goroutines, which end soon after ctx does
+	users  tasks // goroutines inside users' code, which may stay there
 
 	store    kvStore
 	ops      opQueue
@@ -108,10 +107,10 @@ func newRun(parent context.Context, m *Manager) *run {
 func (r *run) begin(startup time.Duration) {
 	r.ops = opQueue{ctx: r.ctx, own: &r.own, store: r.store, causes: &r.causes, post: r.box.post, gone: r.rebind}
 	r.watches = watches{
-		ctx: r.ctx, own: &r.own, closing: &r.closing, store: r.store, post: r.box.post, gone: r.rebind,
+		ctx: r.ctx, own: &r.own, store: r.store, post: r.box.post, gone: r.rebind,
 		timeout: r.m.cfg.OperationTimeout,
 	}
-	r.presence.ctx, r.presence.own, r.presence.closing = r.ctx, &r.own, &r.closing
+	r.presence.ctx, r.presence.own = r.ctx, &r.own
 	r.presence.group, r.presence.post, r.presence.log = r.m.cfg.core().Group, r.box.post, r.log
 	r.presence.prober, _ = r.store.(prober)
 	r.core = r.m.newCore(r.m.coreConfig(r.store, startup))
@@ -123,6 +122,15 @@ func seed() uint64 {
 	_, _ = rand.Read(b[:]) // never fails
 	return binary.LittleEndian.Uint64(b[:])
 }
+
+// overdue is for ticks whose time has come. A timer of no duration would do the
+// same, but crashes the race detector of Go 1.26 inside synctest bubbles, now
+// and then.
+var overdue = func() <-chan time.Time {
+	c := make(chan time.Time)
+	close(c)
+	return c
+}()
 
 // loop steps the core through its events until it has ended, or is killed.
 func (r *run) loop(start core.Event) {
@@ -139,12 +147,17 @@ func (r *run) loop(start core.Event) {
 			return
 		}
 		timer.Stop()
+		due := timer.C
 		if at, ok := r.core.Wake(); ok {
-			timer.Reset(at - r.clock.now())
+			if d := at - r.clock.now(); d > 0 {
+				timer.Reset(d)
+			} else {
+				due = overdue
+			}
 		}
 		select {
 		case <-r.box.ready:
-		case <-timer.C:
+		case <-due:
 			if r.step(core.Tick{}) {
 				return
 			}
@@ -186,14 +199,9 @@ func (r *run) finish() {
 	r.box.close()
 	r.watches.endAll()
 	r.presence.end()
-	grace := make(chan struct{})
-	t := time.AfterFunc(abortGrace, func() { close(grace) })
-	r.closing.wait(grace, "")
-	t.Stop()
 	r.cancel()
 	r.applier.letGo()
 	r.own.wait(nil, "")
-	r.closing.wait(nil, "")
 	if r.store != nil {
 		r.store.Close()
 	}

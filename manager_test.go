@@ -521,6 +521,14 @@ func TestConnectionChangesAreTold(t *testing.T) {
 		if up, down := len(seen[core.Connected](m.core)), len(seen[core.Disconnected](m.core)); up != 2 || down != 2 {
 			t.Errorf("%d times connected, %d disconnected", up, down)
 		}
+		// A change that found the channel full is seen with the next one.
+		m.conn.mu.Lock()
+		m.conn.listeners[0] <- nats.RECONNECTING
+		m.conn.mu.Unlock()
+		synctest.Wait()
+		if up, down := len(seen[core.Connected](m.core)), len(seen[core.Disconnected](m.core)); up != 3 || down != 3 {
+			t.Errorf("%d times connected, %d disconnected", up, down)
+		}
 		m.mustStop(t)
 	})
 }
@@ -591,6 +599,9 @@ func TestRefreshPartitions(t *testing.T) {
 		defer cancel()
 		if err := m.RefreshPartitions(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
+		}
+		if n := len(m.run.refresh.waiting); n != 0 {
+			t.Errorf("%d calls wait", n)
 		}
 		late := make(chan error, 1)
 		go func() { late <- m.RefreshPartitions(t.Context()) }()

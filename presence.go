@@ -20,13 +20,12 @@ type prober interface {
 // presence answers probes and listens to notices as the core asks, beside the
 // loop, one change at a time.
 type presence struct {
-	ctx     context.Context // of the run
-	own     *tasks
-	closing *tasks
-	prober  prober // may be nil
-	group   string
-	post    func(core.Event)
-	log     Logger
+	ctx    context.Context // of the run
+	own    *tasks
+	prober prober // may be nil
+	group  string
+	post   func(core.Event)
+	log    Logger
 
 	mu     sync.Mutex
 	serve  subscription
@@ -156,7 +155,10 @@ func (p *presence) probe(e core.Probe) {
 
 // end ends all. Nothing may be asked for any more.
 func (p *presence) end() {
-	p.closing.start("unsubscribing", func() {
+	if p.own == nil { // the run never began
+		return
+	}
+	p.own.start("unsubscribing", func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.over = true

@@ -226,7 +226,6 @@ func (r *run) rebind() {
 type watches struct {
 	ctx     context.Context // of the run
 	own     *tasks
-	closing *tasks // for what ends watches
 	store   kvStore
 	post    func(core.Event)
 	gone    func()        // told that a bucket is gone
@@ -296,7 +295,7 @@ func (ws *watches) end(id core.WatchID) {
 	delete(ws.stops, id)
 	ws.mu.Unlock()
 	if stop != nil {
-		ws.closing.start("ending a watch", stop)
+		ws.own.start("ending a watch", stop)
 	}
 }
 
@@ -307,6 +306,6 @@ func (ws *watches) endAll() {
 	ws.stops = nil
 	ws.mu.Unlock()
 	for _, stop := range stops {
-		ws.closing.start("ending a watch", stop)
+		ws.own.start("ending a watch", stop)
 	}
 }

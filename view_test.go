@@ -73,6 +73,23 @@ func TestCurrentAssignmentIsACopy(t *testing.T) {
 	}
 }
 
+// TestALateApplicationTakesNothingBack: a newer assignment came between an
+// application's turn and its start.
+func TestALateApplicationTakesNothingBack(t *testing.T) {
+	b := newBoard()
+	older, newer := holdingOf(1, "a", "b"), holdingOf(2, "b", "c")
+	b.arrive(core.Snapshot{}, &application{held: older}, nil)
+	b.arrive(core.Snapshot{}, &application{held: newer}, nil)
+	b.apply(older)
+	if got := idsOf(b.load().held.partitions); !slices.Equal(got, []string{"b"}) || b.load().settled {
+		t.Errorf("shown: %v", got)
+	}
+	b.apply(newer)
+	if got := idsOf(b.load().held.partitions); !slices.Equal(got, []string{"b", "c"}) || !b.load().settled {
+		t.Errorf("shown: %v", got)
+	}
+}
+
 func TestOwnsDoesNotAllocate(t *testing.T) {
 	var ids []string
 	for i := range 1000 {

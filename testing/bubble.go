@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 
 	"github.com/nats-io/nats-server/v2/server/ats"
+
+	"github.com/arloliu/parti/internal/onecpu"
 )
 
 // oneBubble lets one bubble run at a time: nats.go pools timers for the whole
@@ -35,6 +37,7 @@ func Bubble(t *testing.T, f func(t *testing.T, srv *Server), opts ...Option) {
 
 	emptyPools()
 	defer emptyPools()
+	defer onecpu.InRace()()
 
 	synctest.Test(t, func(t *testing.T) {
 		all := append([]Option{WithoutListener()}, opts...)

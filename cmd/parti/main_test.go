@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/arloliu/parti/internal/onecpu"
 )
 
 // asCommand makes the test binary the command itself, for the tests that need
@@ -17,6 +19,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		main()
 	}
+	onecpu.InRace()
 	goleak.VerifyTestMain(m)
 }
 

@@ -115,7 +115,7 @@ func (c *Core) judge() {
 	wake, late := never, never
 	for _, w := range slices.Sorted(maps.Keys(l.members)) {
 		m := l.members[w]
-		if m.dead && l.seatOf(w) == nil && !m.buried {
+		if m.dead && l.seatOf(w) == nil && !m.buried && !l.commit.busy { // no head names it
 			if c.now >= m.buryAt {
 				c.bury(m)
 			} else {

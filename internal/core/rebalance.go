@@ -308,6 +308,14 @@ func (c *Core) planAnswered(list *List, workers []string, d Done) {
 			}
 		}
 	}
+	for _, s := range l.seats { // who is back meanwhile loses nothing
+		if s == nil || s.retired || s.away || slices.Contains(workers, s.worker) {
+			continue
+		}
+		if m := l.members[s.worker]; m != nil && !m.dead {
+			return
+		}
+	}
 	l.planFor = workers
 	c.planned(list, d.Owners)
 }

@@ -12,11 +12,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
+	"github.com/arloliu/parti/internal/onecpu"
+
 	"github.com/arloliu/parti/internal/kvtest"
 	"github.com/arloliu/parti/internal/natskv"
 )
 
 func TestMain(m *testing.M) {
+	onecpu.InRace()
 	ats.Register() // the server's clock, which must not belong to a bubble
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1"))
 }

@@ -268,3 +268,99 @@ func TestOneLostOperation(t *testing.T) {
 		t.Errorf("degraded %t, hit %t", degraded, *hit)
 	}
 }
+
+// TestSlowCampaign: a worker whose campaign takes long does not take the leader
+// key from one that was elected meanwhile.
+func TestSlowCampaign(t *testing.T) {
+	w := fleet(t, defaults(), 3, 6)
+	leader := leaderOf(t, w)
+	var slow *Worker
+	w.script = func(p *Worker, op core.KV) fault {
+		campaigns := op.Verb == core.Get && op.Key == "g.head" && op.Timeout == w.cfg.ElectionTimeout
+		if !campaigns || slow != nil && slow != p {
+			return fine
+		}
+		slow = p
+		return sluggish
+	}
+	term := w.check.last.head.Term
+	leader.Crash()
+	must(t, w, w.Settle())
+	if got := w.check.last.head.Term - term; slow == nil || got != 1 {
+		t.Errorf("%d terms later", got)
+	}
+}
+
+// TestOutage: all lose the store for a minute. In the Available mode everybody
+// goes on with what it has; in the Exclusive mode nothing is worked on after the
+// lease. Afterwards nothing has moved.
+func TestOutage(t *testing.T) {
+	for _, exclusive := range []bool{false, true} {
+		for _, notice := range []time.Duration{0, 5 * time.Second} {
+			cfg := defaults()
+			cfg.Exclusive = exclusive
+			w := fleet(t, cfg, 4, 48)
+			for _, p := range w.Live() {
+				p.cutLink(time.Minute, notice)
+			}
+			w.Run(w.cfg.EnterThreshold + notice + time.Second)
+			for _, p := range w.Live() {
+				if p.snap.State != core.Degraded {
+					t.Errorf("%s is in state %s", p.name, states[p.snap.State])
+				}
+				if got := len(p.running) - len(p.void); exclusive && got != 0 || !exclusive && got != 12 {
+					t.Errorf("exclusive %t: %s works on %d partitions", exclusive, p.name, got)
+				}
+			}
+			w.Run(50 * time.Second)
+			must(t, w, w.Settle())
+			if w.check.moves != 0 || w.check.overlap != 0 {
+				t.Errorf("exclusive %t: %d moves, %d overlaps", exclusive, w.check.moves, w.check.overlap)
+			}
+		}
+	}
+}
+
+// TestCut: one worker loses its link. In the Available mode it goes on with what
+// it has until it hears that others have it; nobody else gives anything up.
+func TestCut(t *testing.T) {
+	for _, exclusive := range []bool{false, true} {
+		cfg := defaults()
+		cfg.Exclusive = exclusive
+		w := fleet(t, cfg, 4, 48)
+		p := w.Live()[2]
+		p.cutLink(40*time.Second, 0)
+		w.Run(w.cfg.HeartbeatTTL + w.cfg.EmergencyGracePeriod + time.Second)
+		must(t, w, nil)
+		if got := len(p.running) - len(p.void); exclusive && got != 0 || !exclusive && got != 12 {
+			t.Errorf("exclusive %t: %s works on %d partitions", exclusive, p.name, got)
+		}
+		if len(w.check.last.grants) != 48 || len(w.check.last.head.Seats) != 3 {
+			t.Errorf("%d granted to %d", len(w.check.last.grants), len(w.check.last.head.Seats))
+		}
+		w.Run(40 * time.Second)
+		must(t, w, w.Settle())
+	}
+}
+
+// TestDeposedLeaderKeepsItsLease: a leader that can renew its heartbeat and not
+// the leader key is deposed. Its lease on partitions lasts from its last
+// heartbeat, however long the leader key has been silent.
+func TestDeposedLeaderKeepsItsLease(t *testing.T) {
+	cfg := defaults()
+	cfg.Exclusive = true
+	w := fleet(t, cfg, 3, 6)
+	old, term := leaderOf(t, w), w.check.last.head.Term
+	w.script = func(p *Worker, op core.KV) fault {
+		deposed := w.check.last.head.Term != term
+		if p == old && (op.Key == "g.leader" || deposed && op.Bucket == core.Heartbeats) {
+			return unsent
+		}
+		return fine
+	}
+	w.Run(time.Minute)
+	must(t, w, nil)
+	if n := len(w.check.last.head.Seats); n != 2 {
+		t.Errorf("%d workers have a seat", n)
+	}
+}

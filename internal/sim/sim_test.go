@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	seeds   = flag.Int("seeds", 200, "how many seeds to simulate")
+	seeds   = flag.Int("seeds", defaultSeeds, "how many seeds to simulate")
 	oneSeed = flag.Uint64("seed", 0, "simulate this seed only")
 	verbose = flag.Bool("trace", false, "write the whole history to standard error")
 )
