@@ -110,8 +110,7 @@ func (r *run) begin(startup time.Duration) {
 		ctx: r.ctx, own: &r.own, store: r.store, post: r.box.post, gone: r.rebind,
 		timeout: r.m.cfg.OperationTimeout,
 	}
-	r.presence.ctx, r.presence.own = r.ctx, &r.own
-	r.presence.group, r.presence.post, r.presence.log = r.m.cfg.core().Group, r.box.post, r.log
+	r.presence = presence{ctx: r.ctx, own: &r.own, group: r.m.cfg.core().Group, post: r.box.post, log: r.log}
 	r.presence.prober, _ = r.store.(prober)
 	r.core = r.m.newCore(r.m.coreConfig(r.store, startup))
 	go r.loop(core.Start{Nonce: rand.Text(), Seed: seed(), Wall: uint64(max(0, time.Now().UnixMilli()))})
