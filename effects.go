@@ -29,6 +29,12 @@ func (r *run) perform(e core.Effect, newest *application) (ended bool) {
 		r.agent.add(r, e)
 	case core.Processes:
 		r.own.start("looking for processes", func() { r.box.post(deadProcesses(e)) })
+	case core.Serve:
+		r.presence.set(&r.presence.serve, e.Inc)
+	case core.Listen:
+		r.presence.set(&r.presence.listen, e.Name)
+	case core.Probe:
+		r.presence.probe(e)
 	case core.Apply:
 		if e.Seq == newest.seq {
 			r.applier.apply(*newest)

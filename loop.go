@@ -39,6 +39,7 @@ type run struct {
 	store    kvStore
 	ops      opQueue
 	watches  watches
+	presence presence
 	hookCtx  *callContext
 	hooks    *hookRunner
 	applier  *applier
@@ -109,6 +110,8 @@ func (r *run) begin(startup time.Duration) {
 		ctx: r.ctx, own: &r.own, store: r.store, post: r.box.post, gone: r.rebind,
 		timeout: r.m.cfg.OperationTimeout,
 	}
+	r.presence = presence{ctx: r.ctx, own: &r.own, group: r.m.cfg.core().Group, post: r.box.post, log: r.log}
+	r.presence.prober, _ = r.store.(prober)
 	r.core = r.m.newCore(r.m.coreConfig(r.store, startup))
 	go r.loop(core.Start{Nonce: rand.Text(), Seed: seed(), Wall: uint64(max(0, time.Now().UnixMilli()))})
 }
@@ -194,6 +197,7 @@ func (r *run) finish() {
 	r.endSetup(nil)
 	r.box.close()
 	r.watches.endAll()
+	r.presence.end()
 	r.cancel()
 	r.applier.letGo()
 	r.own.wait(nil, "")

@@ -10,6 +10,7 @@ type beat struct {
 	seq      uint64
 	leaving  bool
 	released bool
+	answered bool // a probe of the present incarnation
 	said     bool // the heartbeat that says released has been written
 }
 
@@ -22,6 +23,7 @@ func (c *Core) beatValue() []byte {
 		Allowance: toMillis(c.conn.allowance), Server: c.conn.server,
 		Applied: c.adopt.applied, List: c.refresh.digest, Refresh: c.refresh.count,
 		Leaving: c.beat.leaving, Released: c.beat.released,
+		Answered: c.beat.answered,
 	})
 }
 
@@ -161,7 +163,7 @@ func (c *Core) letGo() {
 func (c *Core) nextIncarnation() {
 	c.incs++
 	c.inc = c.nonce + "~" + strconv.Itoa(c.incs)
-	c.beat.seq = 0
+	c.beat.seq, c.beat.answered = 0, false
 }
 
 // forgetClaim drops what was granted; what the shell runs is told apart.

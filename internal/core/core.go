@@ -44,6 +44,7 @@ type Core struct {
 	adopt    adoption
 	refresh  refreshing
 	degraded degraded
+	presence presence
 }
 
 // New returns a core that waits for [Start].
@@ -155,6 +156,10 @@ func (c *Core) handle(ev Event) {
 		c.onApplied(ev)
 	case Refresh:
 		c.onRefresh(ev)
+	case Probed:
+		c.onProbed(ev)
+	case Notice:
+		c.onNotice(ev)
 	}
 }
 
@@ -166,6 +171,7 @@ func (c *Core) settle() {
 	c.settleRefresh()
 	c.advanceStop()
 	c.updateState()
+	c.attend()
 }
 
 // advanceClock moves the time. While the core runs, a timer asks for a turn every

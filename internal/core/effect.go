@@ -83,6 +83,20 @@ type (
 		All map[string]Process
 	}
 
+	// Serve has probes for an incarnation answered from now on, and those for the
+	// one before not any more; "" ends it.
+	Serve struct{ Inc string }
+	// Listen asks for the notices about the deletion of consumers of the
+	// assignments bucket: of one by its name, of all ("*"), or of none ("").
+	// Where that is not permitted, none come.
+	Listen struct{ Name string }
+	// Probe asks whether anybody answers for an incarnation; see [Done].
+	Probe struct {
+		Op      OpID
+		Inc     string
+		Timeout time.Duration
+	}
+
 	// Apply puts an assignment into force: updater first, then the hook, then
 	// the [Applied] event. When several wait, only the last is applied. Added
 	// and Removed compare with the Apply before this one; the shell computes
@@ -170,6 +184,9 @@ func (Source) effect()       {}
 func (Plan) effect()         {}
 func (Agent) effect()        {}
 func (Processes) effect()    {}
+func (Serve) effect()        {}
+func (Listen) effect()       {}
+func (Probe) effect()        {}
 func (Apply) effect()        {}
 func (Started) effect()      {}
 func (StartFailed) effect()  {}

@@ -17,6 +17,8 @@ type election struct {
 	rev     uint64 // of the leader key; 0 = absent
 	free    uint64 // rev when the own campaign began: what was judged then
 	changed time.Duration
+	peer    peer   // the leader
+	latest  uint64 // the latest revision seen of its key
 	last    predecessor
 	phase   campaign
 	epoch   int           // of campaigns; results of earlier ones are ignored
@@ -35,6 +37,7 @@ type election struct {
 type predecessor struct {
 	worker, inc string
 	seen        time.Duration
+	peer        peer // when it was found gone
 }
 
 type campaign uint8
@@ -65,6 +68,7 @@ func (c *Core) onLeaderWatch(ev Watched) {
 	}
 	if ev.Deleted {
 		e.rev, e.rec, e.last = 0, leaderRecord{}, predecessor{}
+		e.peer.meet("")
 		return
 	}
 	rec, err := decode[leaderRecord](ev.Val)
@@ -77,8 +81,9 @@ func (c *Core) onLeaderWatch(ev Watched) {
 	e.rec, e.rev, e.changed = rec, ev.Rev, c.now
 	e.seen = max(e.seen, rec.Term)
 	if !c.mine(rec.Inc) {
-		e.last = predecessor{rec.Worker, rec.Inc, c.now}
+		e.last = predecessor{worker: rec.Worker, inc: rec.Inc, seen: c.now}
 	}
+	c.sawLeader(ev.Rev, c.watch[watchLeader].live)
 	c.timer.clear(timerCampaign)
 }
 
@@ -104,7 +109,7 @@ func (c *Core) considerCampaign() {
 	}
 	free := e.rev == 0 || e.rec.Worker == c.worker()
 	at := e.barred
-	if !free {
+	if !free && !c.leaderGone() {
 		at = max(at, c.leaderDeadline())
 	}
 	if c.now < at {
@@ -119,6 +124,9 @@ func (c *Core) campaign() {
 	e := &c.elect
 	e.epoch++
 	e.free = e.rev
+	if e.peer.found == foundGone && e.peer.inc == e.last.inc {
+		e.last.peer = e.peer
+	}
 	c.timer.set(timerCampaignEnd, c.now+c.cfg.ElectionTimeout)
 	if !c.cfg.Agent || e.agent {
 		c.campaignHead()
@@ -250,6 +258,8 @@ func (c *Core) leaderValue() []byte {
 	return encode(leaderRecord{
 		formatted: ours, Worker: c.worker(), Inc: c.inc, Term: c.elect.term,
 		TTL: toMillis(c.cfg.HeartbeatTTL), Seq: c.beat.seq,
+		Interval: toMillis(c.cfg.HeartbeatInterval), Allowance: toMillis(c.conn.allowance), Server: c.conn.server,
+		Answered: c.beat.answered, Watch: c.watch[watchHeads].name,
 	})
 }
 

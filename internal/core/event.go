@@ -31,11 +31,11 @@ type (
 	// Disconnected says that the connection is down.
 	Disconnected struct{}
 
-	// Done is the result of a [KV], [Source], [Plan], [Agent] or [Processes]
-	// effect; the fields that its kind does not use are zero.
+	// Done is the result of a [KV], [Source], [Plan], [Agent], [Processes] or
+	// [Probe] effect; the fields that its kind does not use are zero.
 	Done struct {
 		Op   OpID
-		Err  ErrKind // KV
+		Err  ErrKind // KV; Probe: OK = answered, NotFound = nobody listens, Ambiguous = no answer in time
 		Text string  // error text, for people; not empty when a Source, Plan or Agent failed
 		Rev  uint64  // KV: revision written or read
 		Val  []byte  // KV Get: the value
@@ -66,6 +66,13 @@ type (
 	// began are not reported.
 	Applied struct{ Seq uint64 }
 
+	// Probed says that a probe for this incarnation was answered; told once per
+	// [Serve].
+	Probed struct{ Inc string }
+	// Notice says that the server has deleted the consumer of a watch, by its name.
+	// Notices may be late, and may be lost.
+	Notice struct{ Name string }
+
 	// Refresh asks to read the list of partitions again; answered by a
 	// [Refreshed] effect with the same ID.
 	Refresh struct{ ID uint64 }
@@ -81,6 +88,8 @@ func (Done) event()         {}
 func (Watched) event()      {}
 func (WatchLost) event()    {}
 func (Applied) event()      {}
+func (Probed) event()       {}
+func (Notice) event()       {}
 func (Refresh) event()      {}
 
 // ErrKind says how an operation on a bucket ended.

@@ -23,6 +23,7 @@ type member struct {
 	buried  bool          // what it left is being removed
 	buryAt  time.Duration // not before
 	looking bool
+	peer    peer
 	// compared: the refresh whose list was compared with the leader's.
 	compared uint64
 }
@@ -73,6 +74,7 @@ func (c *Core) sawBeat(w string, ev Watched, live bool) {
 	if m.inc != rec.Inc {
 		m.inc, m.joined, m.seen, m.proven = rec.Inc, c.now, c.now, false
 		m.rec, m.compared = hbRecord{}, 0
+		m.peer.meet(rec.Inc)
 	}
 	if m.rev == 0 && !live {
 		m.compared = rec.Refresh // its list may be of any age
@@ -83,7 +85,14 @@ func (c *Core) sawBeat(w string, ev Watched, live bool) {
 	if live || m.rev != 0 || m.seen >= l.began {
 		m.seen = c.now
 	}
+	if live || m.rev != 0 {
+		c.heard(&m.peer, w)
+	}
 	m.rec, m.rev, m.unsure = rec, ev.Rev, false
+	m.peer.answered = m.peer.answered || rec.Answered
+	if live && w != c.worker() && !rec.Exclusive {
+		c.introduce(&m.peer)
+	}
 	m.proven = m.proven || live
 	if live {
 		m.alive = c.now
@@ -133,7 +142,7 @@ func (c *Core) silentSince(m *member) time.Duration { return max(m.seen, c.conn.
 func (c *Core) judge() {
 	l := c.lead
 	outage := c.outage()
-	wake := never
+	wake, late := never, never
 	for _, w := range slices.Sorted(maps.Keys(l.members)) {
 		m := l.members[w]
 		if m.dead && l.seatOf(w) == nil && !m.buried && !l.commit.busy { // no head names it
@@ -156,13 +165,20 @@ func (c *Core) judge() {
 		if m.alive < c.degraded.left {
 			at = max(at, c.degraded.left+c.cfg.RecoveryGracePeriod)
 		}
-		if c.now < at {
+		look, gone := c.tryMember(m, outage[w])
+		if m.peer.suspected {
+			wake = min(wake, look)
+		} else {
+			late = min(late, look)
+		}
+		if c.now < at && !gone {
 			wake = min(wake, at)
 			continue
 		}
 		c.verdict(m)
 	}
 	c.timer.set(timerMembers, wake)
+	c.timer.set(timerLate, late)
 }
 
 // away tells whether a member has left in good order.
@@ -189,7 +205,7 @@ func (c *Core) outage() map[string]bool {
 			continue
 		}
 		servers[m.rec.Server]++
-		if c.now >= c.silentSince(m)+c.memberTTL(m) {
+		if m.dead || m.peer.found != foundNothing || c.now >= c.silentSince(m)+c.memberTTL(m) {
 			missing[s.worker] = true
 			lost[m.rec.Server]++
 		}
@@ -248,6 +264,7 @@ func (c *Core) verdict(m *member) {
 			m.seen = c.now
 		default: // it lives, or nothing is known: judged again after the grace
 			m.seen = max(m.seen, c.now-c.memberTTL(m))
+			m.peer.lost = c.now
 		}
 	})
 }
@@ -307,7 +324,7 @@ func (c *Core) verdictsDue() bool {
 	}
 	looking := false
 	for _, m := range l.members {
-		looking = looking || m.looking
+		looking = looking || m.looking || m.peer.suspected && m.peer.busy
 	}
 	if next := c.timer[timerMembers]; looking || next <= c.now+verdictGap {
 		c.timer.sooner(timerPlan, min(next, end))

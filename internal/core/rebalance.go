@@ -33,6 +33,7 @@ type leader struct {
 	lastJoin  time.Duration
 	lastPlan  time.Duration // when the last plan that was no emergency was committed
 	imbalance bool
+	withheld  bool          // the last plan gave a suspect less than it should have
 	readyAt   time.Duration // since when a grant is ready; never = none is
 
 	// The list of partitions.
@@ -76,11 +77,14 @@ func (c *Core) beginLeading() {
 	c.measure(MetricLeader, 1, "")
 	for _, s := range l.seats {
 		if s != nil {
-			m := &member{worker: s.worker, inc: s.inc, seen: c.now, joined: c.now}
+			m := &member{worker: s.worker, inc: s.inc, seen: c.now, joined: c.now, peer: peer{inc: s.inc}}
 			// In the Exclusive mode only the heartbeat tells how long a lease
 			// lasts, and this worker has not followed it.
 			if last := c.elect.last; !c.cfg.Exclusive && last.worker == m.worker && last.inc == m.inc {
 				m.seen = last.seen
+				if last.peer.inc == m.inc {
+					m.peer = last.peer
+				}
 			}
 			l.members[s.worker] = m
 		}
@@ -99,7 +103,7 @@ func (c *Core) dropLeader() {
 	c.lead = nil
 	c.unwant(watchBeats)
 	c.unwant(watchStrays)
-	for _, t := range []timer{timerMembers, timerPlan, timerSource, timerGrant, timerCommit, timerSweep, timerStrays} {
+	for _, t := range []timer{timerMembers, timerLate, timerPlan, timerSource, timerGrant, timerCommit, timerSweep, timerStrays} {
 		c.timer.clear(t)
 	}
 }
@@ -179,8 +183,11 @@ func (c *Core) considerPlan() {
 		return
 	}
 	at, reason := c.planDue()
-	if at == never {
+	if at == never { // nothing to plan is no failure to plan
 		l.window = never
+		if l.read > 0 {
+			l.stuckAt, l.planBad = never, 0
+		}
 		return
 	}
 	if at = max(at, l.notBefore); c.now < at {
@@ -377,7 +384,7 @@ func (c *Core) planned(list *List, owners []int32) {
 		}
 	}
 	moves, placed := l.retarget(owners, l.planFor, v)
-	l.verdictAt, l.window, l.imbalance = never, never, false
+	l.verdictAt, l.window, l.imbalance = never, never, l.withheld
 	if moves+placed == 0 && !changed && l.head.List == list.Digest {
 		l.startedAt = never
 		c.log(Debug, "plan changes nothing", "reason", l.reason)

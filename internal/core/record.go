@@ -59,6 +59,7 @@ type hbRecord struct {
 	Refresh   uint64  `json:"rf,omitempty"`   // count of refreshes asked for
 	Leaving   bool    `json:"leave,omitempty"`
 	Released  bool    `json:"rel,omitempty"` // leaving, and nothing runs any more
+	Answered  bool    `json:"ans,omitempty"` // this incarnation has answered a probe
 	Revoked   uint64  `json:"rev,omitempty"` // term of the leader that ended this incarnation
 }
 
@@ -70,6 +71,12 @@ type leaderRecord struct {
 	Term   uint64 `json:"t"`
 	TTL    millis `json:"ttl"`
 	Seq    uint64 `json:"n"`
+	// What its followers need to judge it, as in its heartbeat.
+	Interval  millis `json:"iv,omitempty"`
+	Allowance millis `json:"allow,omitempty"`
+	Server    string `json:"srv,omitempty"`
+	Answered  bool   `json:"ans,omitempty"`
+	Watch     string `json:"wt,omitempty"` // name of its watch on the head
 }
 
 // version is a place in the history of heads: terms first.

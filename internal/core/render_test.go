@@ -45,6 +45,8 @@ func (w *world) say(e Effect, who, text string) {
 		show = text != "" && (w.shows["kv"] || !routine(e) || !strings.Contains(text, "= ok") && !strings.HasSuffix(text, "= not found"))
 	case Watch, Unwatch:
 		show = w.shows["watch"]
+	case Serve, Listen, Probe:
+		show = w.shows["presence"]
 	case Source:
 		show = w.shows["source"]
 	case Log:
@@ -121,7 +123,7 @@ func render(e Effect) string {
 	case Measure:
 		return strings.TrimRight(fmt.Sprintf("measure %s %s %s", metricNames[e.Metric], strconv.FormatFloat(e.Value, 'f', -1, 64), e.Label), " ")
 	}
-	return ""
+	return renderPresence(e)
 }
 
 func renderOwned(owned []Owned) string {

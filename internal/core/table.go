@@ -212,6 +212,7 @@ func (l *leader) retarget(owners []int32, workers []string, v Token) (moves, pla
 	for k, w := range workers {
 		seatIdx[k] = l.byName[w]
 	}
+	l.withheld = false
 	load := map[int32]int64{}
 	for i, o := range owners {
 		load[seatIdx[o]] += l.list.Weights[i]
@@ -219,9 +220,10 @@ func (l *leader) retarget(owners []int32, workers []string, v Token) (moves, pla
 	for k := range owners {
 		i := int32(k)
 		to := seatIdx[owners[k]]
-		if l.seats[to].away && l.next[i] != to {
+		if l.doubtful(to) && l.next[i] != to {
 			from := to
-			if to = l.next[i]; to < 0 || l.seats[to] == nil || l.seats[to].retired || l.seats[to].away {
+			l.withheld = l.withheld || !l.seats[to].away
+			if to = l.next[i]; to < 0 || l.seats[to] == nil || l.seats[to].retired || l.doubtful(to) {
 				to = l.leastLoaded(load, seatIdx, from)
 			}
 			load[from] -= l.list.Weights[i]
@@ -256,7 +258,7 @@ func (l *leader) retarget(owners []int32, workers []string, v Token) (moves, pla
 func (l *leader) leastLoaded(load map[int32]int64, among []int32, def int32) int32 {
 	best := int32(-1)
 	for _, s := range among {
-		if l.seats[s].away {
+		if l.doubtful(s) {
 			continue
 		}
 		if best < 0 || load[s] < load[best] {

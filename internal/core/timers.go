@@ -36,6 +36,8 @@ const (
 	timerAlert
 	timerGrace
 	timerReread
+	timerLate  // a heartbeat is overdue, or a suspect is due
+	timerIntro // the leader is asked for its first answer
 	timerPulse // so that every turn comes within a heartbeat of the one before
 	timerWatch // the first of numWatches
 	numTimers  = timerWatch + timer(numWatches)
@@ -111,6 +113,9 @@ func (c *Core) fire(t timer) {
 		c.refreshTimeout()
 	case timerEnter, timerExit, timerAlert, timerGrace:
 		c.degradedTimer(t)
+	case timerLate: // settle looks again
+	case timerIntro:
+		c.introduceLeader()
 	case timerReread:
 		c.readPayload()
 	case timerPulse:

@@ -23,6 +23,7 @@ type watcher struct {
 	filter string
 	tag    string
 	wanted bool
+	name   string  // of the watch last made
 	id     WatchID // of the open watch; 0 = none
 	count  int     // of the watches made so far
 	tries  int     // since the last event
@@ -61,11 +62,9 @@ func (c *Core) openWatch(k watchKind) {
 	c.lastOp++
 	w.id, w.synced = WatchID(c.lastOp), false
 	w.count++
+	w.name = c.watchName(w.tag, strconv.Itoa(w.count))
 	w.begin()
-	c.emit(Watch{
-		ID: w.id, Bucket: w.bucket, Filter: w.filter,
-		Name: c.cfg.Group + "_" + w.tag + "_" + c.nonce + "_" + strconv.Itoa(w.count),
-	})
+	c.emit(Watch{ID: w.id, Bucket: w.bucket, Filter: w.filter, Name: w.name})
 }
 
 func (c *Core) unwant(k watchKind) {

@@ -28,6 +28,8 @@ type world struct {
 	trace strings.Builder
 	shows map[string]bool
 	used  map[string]bool // partitions that ever ran
+
+	probing probing
 }
 
 // happening is something that comes at a time.
@@ -66,6 +68,8 @@ type node struct {
 	next      *Apply
 	running   map[string]Token
 	ended     bool
+
+	present
 }
 
 // fault is what becomes of the next operations that match.
@@ -220,6 +224,7 @@ func (n *node) perform(e Effect) {
 	if s := render(e); s != "" {
 		w.say(e, n.name, s)
 	}
+	n.attends(e)
 	switch e := e.(type) {
 	case KV:
 		n.operate(e)

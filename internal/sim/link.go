@@ -168,6 +168,7 @@ var (
 type watch struct {
 	p       *Worker
 	id      core.WatchID
+	name    string
 	bucket  core.Bucket
 	epoch   int
 	on      *kvtest.FakeWatch
@@ -179,7 +180,7 @@ type watch struct {
 // openWatch begins a watch, after the way to the store.
 func (p *Worker) openWatch(e core.Watch) {
 	w := p.world
-	wt := &watch{p: p, id: e.ID, bucket: e.Bucket, epoch: p.link.epoch}
+	wt := &watch{p: p, id: e.ID, name: e.Name, bucket: e.Bucket, epoch: p.link.epoch}
 	p.watches = append(p.watches, wt)
 	there := w.hop()
 	if p.link.stalled > w.now {
@@ -245,6 +246,7 @@ func (wt *watch) end() {
 	w := wt.p.world
 	if wt.on != nil {
 		wt.on.Stop()
+		w.notice(wt.name)
 	}
 	w.watches[wt.bucket] = slices.DeleteFunc(w.watches[wt.bucket], func(o *watch) bool { return o == wt })
 	wt.p.watches = slices.DeleteFunc(wt.p.watches, func(o *watch) bool { return o == wt })
@@ -271,6 +273,7 @@ func (p *Worker) cutLink(d, notice time.Duration) {
 	p.link.epoch++
 	epoch := p.link.epoch
 	allowance := p.allowance
+	p.cutPresence()
 	p.disturb(max(d, notice) + allowance)
 	w.after(notice, func() { p.disconnected(epoch) })
 	// Nothing of the old connection survives, even when the cut is shorter.

@@ -39,6 +39,7 @@ var allKinds = []kind{
 	{"silence", 1, (*Nemesis).silence},
 	{"stall", 3, (*Nemesis).stall},
 	{"lose watch", 3, (*Nemesis).loseWatch},
+	{"mute", 1, (*Nemesis).mute},
 	{"late watch", 3, (*Nemesis).lateWatch},
 	{"flaky", 4, (*Nemesis).flaky},
 	{"slow drain", 3, (*Nemesis).slowDrain},

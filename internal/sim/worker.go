@@ -36,8 +36,9 @@ type Worker struct {
 	wake    time.Duration
 	wakeSet bool
 
-	link    link
-	watches []*watch
+	link     link
+	presence presence
+	watches  []*watch
 
 	// What the shell does.
 	running  map[string]core.Token // works on, what is being drained included
@@ -156,6 +157,7 @@ func (p *Worker) perform(e core.Effect) {
 	if s := showEffect(e); s != "" {
 		w.trace.add(w.now, p.name, "-> %s", s)
 	}
+	p.attends(e)
 	switch e := e.(type) {
 	case core.KV:
 		p.send(e)

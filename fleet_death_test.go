@@ -1,0 +1,108 @@
+package parti_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/arloliu/parti"
+	"github.com/arloliu/parti/internal/fleettest"
+	"github.com/arloliu/parti/source"
+	partitest "github.com/arloliu/parti/testing"
+)
+
+// until is the time that passes until done, seen in steps of a hundredth of a
+// second.
+func until(limit time.Duration, done func() bool) time.Duration {
+	began := time.Now()
+	for !done() && time.Since(began) < limit {
+		time.Sleep(10 * time.Millisecond)
+	}
+	return time.Since(began)
+}
+
+// ownAll tells whether these workers own all partitions.
+func ownAll(parts int, ws []*worker) bool {
+	n := 0
+	for _, w := range ws {
+		n += len(w.CurrentAssignment().Partitions)
+	}
+	return n == parts
+}
+
+// TestDeathIsFoundSoon kills a follower, and the leader, at times spread over the
+// heartbeat: for the server, and for all others, a connection that goes and does
+// not come back is what a killed process leaves.
+func TestDeathIsFoundSoon(t *testing.T) {
+	const (
+		phases = 8
+		// The grace, the allowance of NATSOptions, and what may be added to them.
+		limit = 1500*time.Millisecond + 300*time.Millisecond + 500*time.Millisecond
+	)
+	for _, leads := range []bool{false, true} {
+		name := map[bool]string{false: "follower", true: "leader"}[leads]
+		t.Run(name, func(t *testing.T) {
+			partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+				var all []time.Duration
+				for phase := range phases {
+					src := source.NewStatic(fleettest.Numbered(100))
+					ws := newWorkers(t, srv, 4, parti.Config{Group: "g" + string(rune('a'+phase))}, src)
+					startAll(t, ws...)
+					time.Sleep(time.Minute + time.Duration(phase)*2*time.Second/phases)
+					victim, others := leaderOf(t, ws...)
+					if !leads {
+						victim = others[0]
+					}
+					rest := slices.DeleteFunc(slices.Clone(ws), func(w *worker) bool { return w == victim })
+					before := map[*worker][]parti.Partition{}
+					for _, w := range rest {
+						before[w] = w.CurrentAssignment().Partitions
+					}
+					victim.link.Cut()
+					took := until(20*time.Second, func() bool { return ownAll(100, rest) })
+					all = append(all, took)
+					if took > limit {
+						t.Errorf("phase %d: owned again after %v, want %v", phase, took, limit)
+					}
+					check(t, 100, rest...)
+					for _, w := range rest {
+						for _, p := range before[w] {
+							if _, ok := w.Owns(p); !ok {
+								t.Errorf("%s lost %s", w.WorkerID(), p)
+							}
+						}
+					}
+					for _, w := range ws {
+						_ = w.Stop(t.Context())
+					}
+				}
+				slices.Sort(all)
+				t.Logf("owned again after %v at best, %v at worst", all[0], all[len(all)-1])
+			})
+		})
+	}
+}
+
+// TestBlinkIsNoDeath cuts a connection for less than its allowance and the grace.
+func TestBlinkIsNoDeath(t *testing.T) {
+	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+		ws := newWorkers(t, srv, 4, parti.Config{}, source.NewStatic(fleettest.Numbered(100)))
+		startAll(t, ws...)
+		time.Sleep(time.Minute)
+		for _, w := range ws { // the leader too
+			w.link.Cut()
+			time.Sleep(1400 * time.Millisecond)
+			w.link.Heal()
+			time.Sleep(20 * time.Second)
+		}
+		check(t, 100, ws...)
+		for _, w := range ws {
+			if n := w.moved(); n != 0 {
+				t.Errorf("%s: %d partitions moved", w.WorkerID(), n)
+			}
+			if slices.Contains(w.history(), parti.StateEmergency) {
+				t.Errorf("%s went through %v", w.WorkerID(), w.history())
+			}
+		}
+	})
+}
