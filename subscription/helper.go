@@ -108,7 +108,14 @@ func (h *DurableHelper) Close(ctx context.Context) error {
 	return h.update(ctx, nil)
 }
 
+// take waits for its turn. A context that has ended keeps nobody from a turn that
+// is free: what is not wanted must be stopped.
 func (h *DurableHelper) take(ctx context.Context) error {
+	select {
+	case h.turn <- struct{}{}:
+		return nil
+	default:
+	}
 	select {
 	case h.turn <- struct{}{}:
 		return nil
@@ -254,7 +261,7 @@ func (h *DurableHelper) check(ctx context.Context, wanted map[string]parti.Parti
 		can, err := canReset(ctx, h.js)
 		if err != nil {
 			h.cfg.Logger.Warn("cannot learn what the server can do: takeovers will wait for AckWait", "error", err)
-			return subjects, nil //nolint:nilerr // waiting is safe, and it is asked again
+			return subjects, nil // waiting is safe, and it is asked again
 		}
 		h.resets = &can
 	}

@@ -58,7 +58,7 @@ func (p *partition) serveUnordered(msgs jetstream.MessagesContext) error {
 
 // once tries a message one time; if that fails the server gives it again later.
 func (p *partition) once(h *hand, meta *jetstream.MsgMetadata) bool {
-	before := int(meta.NumDelivered) - 1 //nolint:gosec // a count of deliveries
+	before := int(meta.NumDelivered) - 1
 	if p.cfg.MaxDeliver > 0 && before >= p.cfg.MaxDeliver {
 		return p.bury(h.msg, before, nil)
 	}
