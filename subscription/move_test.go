@@ -3,6 +3,7 @@ package subscription
 import (
 	"context"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,7 +28,9 @@ func moves(w *world, partitions, messages, rounds int) {
 		w.note(msg)
 		return nil
 	}
-	a, b := w.helper(w.config(), slow), w.helper(w.config(), slow)
+	cfg, counted := w.config(), &counts{}
+	cfg.Metrics = counted
+	a, b := w.helper(cfg, slow), w.helper(cfg, slow)
 	w.assign(a, ps...) // makes the durables, so that interest retains
 	w.assign(a)
 	w.publish(messages, ps...)
@@ -66,7 +69,19 @@ func moves(w *world, partitions, messages, rounds int) {
 		w.t.Errorf("reported: %v", errs)
 	}
 	nothingPending(w)
+	// The next owner need not know that there was another.
+	if counted.handedBack.Load() == 0 || counted.takeovers.Load() != 0 {
+		w.t.Errorf("handed back %d, taken over %d", counted.handedBack.Load(), counted.takeovers.Load())
+	}
 }
+
+type counts struct {
+	NopMetrics
+	handedBack, takeovers atomic.Int64
+}
+
+func (c *counts) AddHandedBack(n int) { c.handedBack.Add(int64(n)) }
+func (c *counts) IncrementTakeover()  { c.takeovers.Add(1) }
 
 func contains(ps []parti.Partition, p parti.Partition) bool {
 	for _, q := range ps {

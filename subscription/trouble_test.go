@@ -57,6 +57,79 @@ func TestCrash(t *testing.T) {
 	})
 }
 
+// On servers that cannot reset, the heir waits until the server has everything
+// back.
+func TestCrashWithoutReset(t *testing.T) {
+	inWorld(t, jetstream.StreamConfig{}, func(t *testing.T, w *world) {
+		p, never := part("p"), false
+		cfg := w.config()
+		cfg.AckWait = 2 * time.Second
+		link := w.srv.NewLink(t)
+		dead := w.helperOn(link.Connect(t, nats.NoReconnect()), cfg, func(ctx context.Context, msg jetstream.Msg) error {
+			if _, n := number(msg); n == 10 {
+				<-ctx.Done()
+				return errors.New("died")
+			}
+			w.note(msg)
+			return nil
+		})
+		w.publish(100, p)
+		w.assign(dead, p)
+		w.until(9)
+		settle()
+		link.Cut()
+		heir := w.helper(cfg, w.plain)
+		heir.resets = &never
+		start := time.Now()
+		w.assign(heir, p)
+		w.until(10)
+		if d := time.Since(start); d > cfg.AckWait+500*time.Millisecond {
+			t.Errorf("first message after %v", d)
+		}
+		w.until(100)
+		w.judge(0)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_ = dead.UpdateWorkerConsumer(ctx, "w-0", nil)
+	})
+}
+
+// The stream is made anew under its owner: numbers begin again.
+func TestStreamRecreated(t *testing.T) {
+	inWorld(t, jetstream.StreamConfig{}, func(t *testing.T, w *world) {
+		h := w.helper(w.config(), w.plain)
+		w.assign(h, part("p"))
+		w.publish(10, part("p"))
+		w.until(10)
+		ok(t, w.js.DeleteStream(t.Context(), "WORK"))
+		_, err := w.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "WORK", Subjects: []string{"work.>"}})
+		ok(t, err)
+		w.publish(5, part("p"))
+		w.until(15)
+		w.judge(0)
+	})
+}
+
+// The message in hand is not given twice, however long it takes.
+func TestMessageInHandIsKeptAlive(t *testing.T) {
+	inWorld(t, jetstream.StreamConfig{}, func(t *testing.T, w *world) {
+		cfg := w.config()
+		cfg.AckWait, cfg.MaxAckPending = time.Second, 1
+		h := w.helper(cfg, func(_ context.Context, msg jetstream.Msg) error {
+			time.Sleep(7 * time.Second)
+			w.note(msg)
+			return nil
+		})
+		w.publish(3, part("p"))
+		w.assign(h, part("p"))
+		w.until(3)
+		if n := h.Stats()[0].Redelivered; n != 0 {
+			t.Errorf("%d redelivered", n)
+		}
+		w.judge(0)
+	})
+}
+
 func TestHandlerErrorsKeepOrder(t *testing.T) {
 	inWorld(t, jetstream.StreamConfig{}, func(t *testing.T, w *world) {
 		tries := map[int]int{}
@@ -163,7 +236,14 @@ func TestPoisonGoesToDeadLetters(t *testing.T) {
 			return nil
 		})
 		p := part("p")
-		w.publish(4, p)
+		w.publish(1, p)
+		w.published["p"]++ // the second, with what must not go to another stream
+		poison := nats.NewMsg("work.p")
+		poison.Data = []byte("2")
+		poison.Header.Set(jetstream.ExpectedStreamHeader, "WORK")
+		_, err = w.js.PublishMsg(t.Context(), poison)
+		ok(t, err)
+		w.publish(2, p)
 		w.assign(h, p)
 		w.until(3)
 		if tries != 3 || w.count(ErrPoison) != 1 || !slices.Equal(w.completed["p"], []int{1, 3, 4}) {
