@@ -1,0 +1,48 @@
+package subscription
+
+import "errors"
+
+// Errors of NewDurableHelper and UpdateWorkerConsumer that a change of the
+// configuration or of the stream cures. Their texts say which.
+var (
+	// ErrInvalidConfig is returned by NewDurableHelper; it names every field that
+	// is wrong, its value and what is allowed.
+	ErrInvalidConfig = errors.New("subscription: invalid configuration")
+	// ErrLayoutUnsupported is returned by NewDurableHelper for a layout that this
+	// version or this stream cannot serve.
+	ErrLayoutUnsupported = errors.New("subscription: layout not supported")
+	// ErrSubject is returned when the template yields a subject that cannot be
+	// consumed: not valid, outside of the stream, or overlapping another one.
+	ErrSubject = errors.New("subscription: unusable subject")
+	// ErrStream is returned when the stream is missing or cannot serve.
+	ErrStream = errors.New("subscription: unusable stream")
+	// ErrTooManyConsumers is returned when the stream allows fewer consumers than
+	// there are partitions.
+	ErrTooManyConsumers = errors.New("subscription: the stream allows too few consumers")
+	// ErrConsumerMismatch is returned when a durable of the wanted name exists
+	// and consumes something else.
+	ErrConsumerMismatch = errors.New("subscription: the durable belongs to something else")
+)
+
+// ErrClosed is returned by UpdateWorkerConsumer after Close.
+var ErrClosed = errors.New("subscription: closed")
+
+// Errors given to DurableConfig.OnError, and causes of a handler's context.
+var (
+	// ErrHandlerStuck is reported when a handler outlasts
+	// DurableConfig.HandlerTimeout; it is the cause of the end of its context.
+	ErrHandlerStuck = errors.New("subscription: handler runs longer than HandlerTimeout")
+	// ErrHandlerPanic is reported when a handler panics.
+	ErrHandlerPanic = errors.New("subscription: handler panicked")
+	// ErrRevoked ends the context of a handler that was still running when its
+	// partition had to be let go. Its result is not acknowledged.
+	ErrRevoked = errors.New("subscription: partition revoked")
+	// ErrPoison is reported for a message that was dead-lettered or terminated.
+	ErrPoison = errors.New("subscription: message failed too often")
+	// ErrDeadLetter is reported when a message cannot be published to
+	// DurableConfig.DeadLetterSubject. Its partition waits.
+	ErrDeadLetter = errors.New("subscription: dead letter not published")
+	// ErrDeliveryGap is reported when a message that the server sent did not
+	// arrive. The partition begins again at its ack floor.
+	ErrDeliveryGap = errors.New("subscription: a delivery was lost")
+)

@@ -1,0 +1,314 @@
+package subscription
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/arloliu/parti"
+)
+
+// startParallel is how many durables are looked up or made at a time.
+const startParallel = 16
+
+// DurableHelper consumes the partitions that it is told of, each from a durable
+// of its own. It implements parti.WorkerConsumerUpdater; give each manager its
+// own. Its methods may be called from any goroutine.
+type DurableHelper struct {
+	cfg      DurableConfig
+	js       jetstream.JetStream
+	handler  MessageHandler
+	subjects *subjects
+	slots    chan struct{}
+
+	turn chan struct{} // held by the update or close that runs
+
+	mu      sync.Mutex
+	running map[string]*partition // by id, those still leaving included
+
+	// Used by the holder of turn.
+	closed bool
+	keeper *keeper
+	resets *bool // whether the server can reset consumers; nil when not known
+}
+
+var _ parti.WorkerConsumerUpdater = (*DurableHelper)(nil)
+
+// NewDurableHelper returns a helper that consumes over nc. It checks the
+// configuration and asks the server nothing; that is done by the first update.
+func NewDurableHelper(nc *nats.Conn, cfg DurableConfig, handler MessageHandler) (*DurableHelper, error) {
+	if nc == nil {
+		return nil, fmt.Errorf("%w: a NATS connection is required", ErrInvalidConfig)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("use JetStream: %w", err)
+	}
+	return NewDurableHelperJS(js, cfg, handler)
+}
+
+// NewDurableHelperJS is NewDurableHelper for a JetStream context with a domain,
+// an API prefix or a timeout of its own.
+func NewDurableHelperJS(js jetstream.JetStream, cfg DurableConfig, handler MessageHandler) (*DurableHelper, error) {
+	if js == nil {
+		return nil, fmt.Errorf("%w: a JetStream context is required", ErrInvalidConfig)
+	}
+	if handler == nil {
+		return nil, fmt.Errorf("%w: a MessageHandler is required", ErrInvalidConfig)
+	}
+	cfg = cfg.withDefaults()
+	subjects, err := parseSubjects(cfg.SubjectTemplate)
+	if err := errors.Join(cfg.validate(), err); err != nil {
+		return nil, err
+	}
+	h := &DurableHelper{
+		cfg: cfg, js: js, handler: handler, subjects: subjects,
+		turn: make(chan struct{}, 1), running: make(map[string]*partition),
+	}
+	if cfg.Concurrency > 0 {
+		h.slots = make(chan struct{}, cfg.Concurrency)
+	}
+	return h, nil
+}
+
+// UpdateWorkerConsumer makes the worker consume these partitions and no others.
+// It returns when those no longer listed are let go: their handlers have
+// returned, what they acknowledged is acknowledged, and what was fetched is
+// handed back. Partitions that cannot be consumed do not keep the others from
+// it; the call may be repeated until it returns nil.
+//
+// A handler that is still running after HandoffTimeout, or when ctx ends, has its
+// context ended and its result dropped, and an error names its partition.
+func (h *DurableHelper) UpdateWorkerConsumer(ctx context.Context, workerID string, partitions []parti.Partition) error {
+	if err := h.take(ctx); err != nil {
+		return fmt.Errorf("update consumer of %s: %w", workerID, err)
+	}
+	defer h.give()
+	if h.closed && len(partitions) > 0 {
+		return ErrClosed
+	}
+	return h.update(ctx, partitions)
+}
+
+// Close lets go of everything, like an update without partitions, and refuses
+// further updates that have some.
+func (h *DurableHelper) Close(ctx context.Context) error {
+	if err := h.take(ctx); err != nil {
+		return fmt.Errorf("close: %w", err)
+	}
+	defer h.give()
+	h.closed = true
+	return h.update(ctx, nil)
+}
+
+// take waits for its turn. A context that has ended keeps nobody from a turn that
+// is free: what is not wanted must be stopped.
+func (h *DurableHelper) take(ctx context.Context) error {
+	select {
+	case h.turn <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case h.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (h *DurableHelper) give() { <-h.turn }
+
+func (h *DurableHelper) update(ctx context.Context, partitions []parti.Partition) error {
+	wanted := make(map[string]parti.Partition, len(partitions))
+	for _, p := range partitions {
+		wanted[p.ID()] = p
+	}
+	leaving := h.stopOthers(wanted)
+
+	var releaseErr error
+	var wg sync.WaitGroup
+	wg.Go(func() { releaseErr = h.await(ctx, leaving) }) // meanwhile others are begun
+	startErr := h.start(ctx, wanted)
+	wg.Wait()
+	if releaseErr == nil && startErr == nil {
+		// What was gained again while it was still leaving.
+		startErr = h.start(ctx, wanted)
+	}
+	h.keep()
+	return errors.Join(releaseErr, startErr)
+}
+
+// stopOthers stops what is not wanted and returns all that is being let go.
+func (h *DurableHelper) stopOthers(wanted map[string]parti.Partition) []*partition {
+	var leaving []*partition
+	for _, p := range h.partitions() {
+		if _, ok := wanted[p.id]; !ok || p.isStopping() {
+			p.stop()
+			leaving = append(leaving, p)
+		}
+	}
+	return leaving
+}
+
+// await waits for partitions to be let go, and revokes those that take too long.
+func (h *DurableHelper) await(ctx context.Context, leaving []*partition) error {
+	limit := time.NewTimer(h.cfg.HandoffTimeout)
+	defer limit.Stop()
+	var late bool
+	var errs []error
+	for _, p := range leaving {
+		if !late {
+			select {
+			case <-p.done:
+			case <-limit.C:
+				late = true
+			case <-ctx.Done():
+				late = true
+			}
+		}
+		select {
+		case <-p.done:
+			h.mu.Lock()
+			delete(h.running, p.id)
+			h.mu.Unlock()
+		default:
+			if !p.isRevoked() {
+				p.revoke(ErrRevoked)
+				h.cfg.Metrics.IncrementRevoked()
+			}
+			errs = append(errs, fmt.Errorf("let go of partition %s: its handler has not returned: %w", p.id, ErrRevoked))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// start begins to consume what is wanted and not running.
+func (h *DurableHelper) start(ctx context.Context, wanted map[string]parti.Partition) error {
+	gains := h.missing(wanted)
+	if len(gains) == 0 {
+		return nil
+	}
+	subjects, err := h.check(ctx, wanted)
+	if err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var errs []error
+	work := make(chan parti.Partition)
+	for range min(startParallel, len(gains)) {
+		wg.Go(func() {
+			for gain := range work {
+				if err := h.begin(ctx, gain, subjects[gain.ID()]); err != nil {
+					mu.Lock()
+					errs = append(errs, fmt.Errorf("consume partition %s: %w", gain, err))
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for _, gain := range gains {
+		work <- gain
+	}
+	close(work)
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// missing returns what is wanted and not there, in the order of keys.
+func (h *DurableHelper) missing(wanted map[string]parti.Partition) []parti.Partition {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var gains []parti.Partition
+	for id, p := range wanted {
+		if h.running[id] == nil {
+			gains = append(gains, p)
+		}
+	}
+	slices.SortFunc(gains, parti.Partition.Compare)
+	return gains
+}
+
+// check returns the subjects of what is wanted, by id, if they can be consumed.
+func (h *DurableHelper) check(ctx context.Context, wanted map[string]parti.Partition) (map[string]string, error) {
+	subjects := make(map[string]string, len(wanted))
+	for id, p := range wanted {
+		subject, err := h.subjects.of(p)
+		if err != nil {
+			return nil, err
+		}
+		if dead := h.cfg.DeadLetterSubject; dead != "" && collide(strings.Split(dead, "."), strings.Split(subject, ".")) {
+			return nil, fmt.Errorf("%w: dead letters to %s would come back to partition %s: choose another DeadLetterSubject",
+				ErrSubject, dead, id)
+		}
+		subjects[id] = subject
+	}
+	if err := h.subjects.overlap(subjects); err != nil {
+		return nil, err
+	}
+	if err := checkStream(ctx, h.js, h.cfg.StreamName, subjects); err != nil {
+		return nil, err
+	}
+	if h.resets == nil {
+		can, err := canReset(ctx, h.js)
+		if err != nil {
+			h.cfg.Logger.Warn("cannot learn what the server can do: takeovers will wait for AckWait", "error", err)
+			return subjects, nil // waiting is safe, and it is asked again
+		}
+		h.resets = &can
+	}
+	return subjects, nil
+}
+
+// begin starts to pull from one partition.
+func (h *DurableHelper) begin(ctx context.Context, gain parti.Partition, subject string) error {
+	id := gain.ID()
+	work, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	p := &partition{
+		cfg: &h.cfg, js: h.js, handler: h.handler, slots: h.slots, canReset: h.resets != nil && *h.resets,
+		partition: gain, id: id, subject: subject, durable: durableName(h.cfg.ConsumerPrefix, id),
+		work: work, end: end, stopc: make(chan struct{}), done: make(chan struct{}),
+		acks: acks{nc: h.js.Conn()},
+	}
+	cons, err := p.ensureDurable(ctx)
+	if err != nil {
+		end(err)
+		return err
+	}
+	p.consumer = cons
+	h.mu.Lock()
+	h.running[id] = p
+	h.mu.Unlock()
+	go p.run() // waited for by the update that stops it
+	return nil
+}
+
+// partitions returns everything that runs, those leaving included.
+func (h *DurableHelper) partitions() []*partition {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := make([]*partition, 0, len(h.running))
+	for _, p := range h.running {
+		all = append(all, p)
+	}
+	return all
+}
+
+// keep has a keeper run while there is something to keep.
+func (h *DurableHelper) keep() {
+	switch n := len(h.partitions()); {
+	case n > 0 && h.keeper == nil:
+		h.keeper = startKeeper(&h.cfg, h.partitions)
+	case n == 0 && h.keeper != nil:
+		h.keeper.stop()
+		h.keeper = nil
+	}
+}

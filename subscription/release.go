@@ -1,0 +1,166 @@
+package subscription
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// answerTimeout bounds one request; it is made again.
+const answerTimeout = 5 * time.Second
+
+// ack acknowledges a message without waiting for the answer. It tries until it
+// has been sent; false when the partition was revoked before.
+func (p *partition) ack(msg jetstream.Msg) bool {
+	for n := 1; ; n++ {
+		if p.isRevoked() {
+			return false
+		}
+		err := msg.Ack()
+		if err == nil {
+			p.acknowledged(msg)
+			return true
+		}
+		p.failed(fmt.Errorf("acknowledge %s: %w", describe(msg), err))
+		if !p.waitAnyway(p.cfg.backoff(n)) {
+			return false
+		}
+	}
+}
+
+// acknowledged notes that a message is dealt with and its acknowledgement sent.
+func (p *partition) acknowledged(msg jetstream.Msg) {
+	p.stats.done()
+	if !p.acks.sent(msg.Reply()) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(p.work, answerTimeout)
+	defer cancel()
+	if err := p.acks.confirm(ctx); err != nil {
+		p.cfg.Logger.Debug("acknowledgements not confirmed yet", "partition", p.id, "error", err)
+	}
+}
+
+// waitAnyway waits also while the partition is being stopped; false when it is
+// revoked.
+func (p *partition) waitAnyway(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-p.work.Done():
+		return false
+	}
+}
+
+// insist makes a request until it is answered; false when the partition is
+// revoked.
+func (p *partition) insist(what string, request func(ctx context.Context) error) bool {
+	for n := 1; !p.isRevoked(); n++ {
+		ctx, cancel := context.WithTimeout(p.work, answerTimeout)
+		err := request(ctx)
+		cancel()
+		if err == nil {
+			return true
+		}
+		if p.isRevoked() {
+			return false
+		}
+		p.failed(fmt.Errorf("%s of partition %s: %w", what, p.id, err))
+		if !p.waitAnyway(p.cfg.backoff(n)) {
+			return false
+		}
+	}
+	return false
+}
+
+// letGo makes the durable fit for the next owner: everything acknowledged is
+// known to be so, and what was fetched and not completed, in order, is given
+// back. Nothing is pulled any more.
+func (p *partition) letGo(left []jetstream.Msg) {
+	if !p.insist("confirm acknowledgements", p.confirm) {
+		return
+	}
+	if len(left) == 0 {
+		return
+	}
+	p.cfg.Metrics.AddHandedBack(len(left))
+	// In order, everything below the ack floor is acknowledged and nothing above
+	// it, so that going back there gives back exactly what is left. It does not
+	// count as a delivery, and the server answers.
+	if p.canReset && !p.cfg.Unordered {
+		if p.insist("reset", func(ctx context.Context) error {
+			_, err := p.js.ResetConsumer(ctx, p.cfg.StreamName, p.durable)
+			return unlessGone(err)
+		}) {
+			return
+		}
+	}
+	// The server gives back first what was refused first.
+	for _, msg := range left {
+		if p.isRevoked() {
+			return
+		}
+		if err := msg.Nak(); err != nil {
+			p.failed(fmt.Errorf("hand back %s: %w", describe(msg), err))
+			return
+		}
+	}
+	p.insist("hand back", func(ctx context.Context) error { return p.js.Conn().FlushWithContext(ctx) })
+}
+
+// confirm waits for the answers to what was acknowledged. A durable that has been
+// deleted has none to give.
+func (p *partition) confirm(ctx context.Context) error {
+	err := p.acks.confirm(ctx)
+	if !errors.Is(err, nats.ErrNoResponders) {
+		return err
+	}
+	if _, gone := p.js.Consumer(ctx, p.cfg.StreamName, p.durable); gone != nil && unlessGone(gone) == nil {
+		p.acks.forget()
+		return nil
+	}
+	return err
+}
+
+// unlessGone is nil for the errors of a durable that does not exist.
+func unlessGone(err error) error {
+	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	return err
+}
+
+// ended reports whether nothing can come from an iterator any more.
+func ended(err error) bool { return errors.Is(err, jetstream.ErrMsgIteratorClosed) }
+
+// drain ends the pull and returns what had been fetched, in order. When it
+// returns, the server sends nothing more.
+func drain(msgs jetstream.MessagesContext) []jetstream.Msg {
+	msgs.Drain()
+	var left []jetstream.Msg
+	for {
+		msg, err := msgs.Next()
+		switch {
+		case err == nil:
+			left = append(left, msg)
+		case ended(err):
+			return left
+		}
+	}
+}
+
+func panicked(r any) error {
+	if err, ok := r.(error); ok {
+		return fmt.Errorf("%w: %w", ErrHandlerPanic, err)
+	}
+	return fmt.Errorf("%w: %v", ErrHandlerPanic, r)
+}
+
+func stack() string { return string(debug.Stack()) }

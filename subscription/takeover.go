@@ -1,0 +1,117 @@
+package subscription
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// resetLevel is the level of the JetStream API from which on a consumer can be
+// reset to its ack floor (server 2.14).
+const resetLevel = 4
+
+// headKey is where the durable's metadata says how many owners died at its first
+// unacknowledged message: "<ack floor>:<deaths>". The server's own counts of
+// deliveries are of no use: they also count what was fetched and never begun, and
+// a reset clears them.
+const headKey = "parti-head"
+
+// takeOver makes the durable give its unacknowledged messages, in order, to the
+// next pull.
+func (p *partition) takeOver() (jetstream.Consumer, error) {
+	ctx, cancel := context.WithTimeout(p.work, answerTimeout)
+	defer cancel()
+	cons := p.consumer
+	p.consumer = nil
+	if cons == nil {
+		var err error
+		if cons, err = p.ensureDurable(ctx); err != nil {
+			return nil, err
+		}
+	}
+	info := cons.CachedInfo()
+	at := &p.position
+	if !info.Created.Equal(at.created) { // another durable: its sequences mean nothing to us
+		*at = position{created: info.Created, taken: at.taken}
+		p.acks.forget()
+	}
+	if !p.acks.empty() { // what is reset must not have been acknowledged
+		if err := p.confirm(ctx); err != nil {
+			return nil, err
+		}
+		var err error
+		if info, err = cons.Info(ctx); err != nil {
+			return nil, err
+		}
+	}
+	at.next = info.Delivered.Consumer + 1
+	at.done = max(at.done, info.AckFloor.Stream)
+	p.stats.pending.Store(info.NumPending)
+	if p.cfg.Unordered || info.NumAckPending == 0 {
+		// Out of order, going back to the ack floor would double what was
+		// acknowledged above it.
+		at.taken = true
+		return cons, nil
+	}
+	if !at.taken {
+		at.taken = true
+		p.cfg.Metrics.IncrementTakeover()
+		p.countDeath(ctx, info)
+	}
+	if !p.canReset {
+		// After AckWait the server has all of them back, and gives them in order.
+		p.cfg.Logger.Info("waiting for unacknowledged messages", "partition", p.id, "messages", info.NumAckPending)
+		p.pause(p.cfg.AckWait + p.cfg.AckWait/10)
+		return cons, nil
+	}
+	reset, err := p.js.ResetConsumer(ctx, p.cfg.StreamName, p.durable)
+	if err != nil {
+		return nil, fmt.Errorf("reset durable %s: %w", p.durable, err)
+	}
+	at.next = reset.Delivered.Consumer + 1
+	return cons, nil
+}
+
+// countDeath notes at the durable that an owner let go of its first message
+// without an answer. Nothing depends on it but the limit of deliveries, so that
+// an error is only logged.
+func (p *partition) countDeath(ctx context.Context, info *jetstream.ConsumerInfo) {
+	if p.cfg.MaxDeliver <= 0 {
+		return
+	}
+	at := &p.position
+	at.deaths, at.suspect = 1, true
+	floor, deaths, ok := strings.Cut(info.Config.Metadata[headKey], ":")
+	if n, err := strconv.Atoi(deaths); ok && err == nil && floor == strconv.FormatUint(info.AckFloor.Stream, 10) {
+		at.deaths = n + 1
+	}
+	cfg := info.Config
+	cfg.Metadata = maps.Clone(cfg.Metadata)
+	if cfg.Metadata == nil {
+		cfg.Metadata = map[string]string{}
+	}
+	cfg.Metadata[headKey] = fmt.Sprintf("%d:%d", info.AckFloor.Stream, at.deaths)
+	if _, err := p.js.UpdateConsumer(ctx, p.cfg.StreamName, cfg); err != nil {
+		p.cfg.Logger.Warn("death of an owner not counted", "partition", p.id, "error", err)
+	}
+}
+
+// waitTimeout is how long an update may take to learn what the server can do.
+const waitTimeout = 2 * time.Second
+
+// canReset reports whether the server can reset consumers. Where that cannot be
+// learned, waiting is safe.
+func canReset(ctx context.Context, js jetstream.JetStream) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, waitTimeout)
+	defer cancel()
+	info, err := js.AccountInfo(ctx)
+	if err != nil {
+		return false, fmt.Errorf("read account: %w", err)
+	}
+	return info.API.Level >= resetLevel, nil
+}
