@@ -96,7 +96,10 @@ var contract = map[string]contractSnippet{
 	"29_degraded_test":       {params: useManager + ", t *testing.T"},
 	"30_shutdown":            {params: useManager},
 	"31_pattern_environment": {params: "getEnvInt func(string, int) int"},
-	"32_pattern_durable":     {pending: "subscription"},
+	"32_pattern_durable": {
+		params: "cfg *parti.Config, src parti.PartitionSource, strategy parti.AssignmentStrategy, nc *nats.Conn, " +
+			"metrics interface{ RecordAssignmentDelta(added, removed []parti.Partition) }",
+	},
 	"33_pattern_database":    {form: refreshLoop, decls: "var _ parti.PartitionSource = (*DBPartitionSource)(nil)"},
 	"34_trouble_start":       {params: useConfig + ", nc *nats.Conn"},
 	"35_trouble_rebalancing": {params: useConfig},
@@ -151,6 +154,7 @@ import (
 	"github.com/arloliu/parti"
 	"github.com/arloliu/parti/source"
 	"github.com/arloliu/parti/strategy"
+	"github.com/arloliu/parti/subscription"
 )
 `
 
@@ -318,7 +322,7 @@ type checker struct {
 
 func newChecker(t *testing.T) *checker {
 	t.Helper()
-	paths := []string{"list", "-export", "-deps", "-f", "{{if .Export}}{{.ImportPath}}\t{{.Export}}{{end}}", ".", "./source", "./strategy"}
+	paths := []string{"list", "-export", "-deps", "-f", "{{if .Export}}{{.ImportPath}}\t{{.Export}}{{end}}", ".", "./source", "./strategy", "./subscription"}
 	f, err := parser.ParseFile(token.NewFileSet(), "", header, parser.ImportsOnly)
 	if err != nil {
 		t.Fatal(err)
