@@ -14,6 +14,18 @@ import (
 	"github.com/arloliu/parti/internal/natskv"
 )
 
+func TestBucketSettingsReachTheStore(t *testing.T) {
+	cfg := KVBucketConfig{StableIDBucket: "a", ElectionBucket: "b", HeartbeatBucket: "c", AssignmentBucket: "d", Replicas: 3, Storage: StorageFile}
+	want := natskv.Config{Buckets: [core.NumBuckets]string{"a", "b", "c", "d"}, Replicas: 3}
+	if got := natskvConfig(&cfg); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	cfg.Storage, want.Memory = StorageMemory, true
+	if got := natskvConfig(&cfg); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
 func TestOperationsAreTranslated(t *testing.T) {
 	errs := map[string]error{
 		"conflict": natskv.ErrConflict, "absent": natskv.ErrNotFound, "down": natskv.ErrDown, "none": natskv.ErrNoConnection,
