@@ -3,6 +3,7 @@ package parti_test
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -16,23 +17,9 @@ import (
 	partitest "github.com/arloliu/parti/testing"
 )
 
-// keys lists the keys of a bucket that are not deleted.
-func keys(t *testing.T, js jetstream.JetStream, bucket string) []string {
-	t.Helper()
-	kv, err := js.KeyValue(t.Context(), bucket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	all, err := kv.Keys(t.Context())
-	if err != nil && !errors.Is(err, jetstream.ErrNoKeysFound) {
-		t.Fatal(err)
-	}
-	return all
-}
-
-// nothingLeft fails if a bucket has keys other than the head and the heartbeats
-// of leavers, or consumers.
-func nothingLeft(t *testing.T, srv *partitest.Server) {
+// left lists what is in the buckets of a fleet: keys that are not deleted, but
+// for assignments, and consumers. A bucket that does not exist holds nothing.
+func left(t *testing.T, srv *partitest.Server) (found []string) {
 	t.Helper()
 	js, err := jetstream.New(srv.Connect(t))
 	if err != nil {
@@ -40,9 +27,20 @@ func nothingLeft(t *testing.T, srv *partitest.Server) {
 	}
 	time.Sleep(time.Second) // ephemeral consumers end a moment after their subscription
 	for _, b := range []string{"parti-stableid", "parti-election", "parti-heartbeat", "parti-assignment"} {
-		if b == "parti-stableid" || b == "parti-election" {
-			if ks := keys(t, js, b); len(ks) > 0 {
-				t.Errorf("%s holds %v", b, ks)
+		kv, err := js.KeyValue(t.Context(), b)
+		if errors.Is(err, jetstream.ErrBucketNotFound) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys, err := kv.Keys(t.Context())
+		if err != nil && !errors.Is(err, jetstream.ErrNoKeysFound) {
+			t.Fatal(err)
+		}
+		if b != "parti-assignment" {
+			for _, k := range keys {
+				found = append(found, b+" "+k)
 			}
 		}
 		s, err := js.Stream(t.Context(), "KV_"+b)
@@ -50,7 +48,19 @@ func nothingLeft(t *testing.T, srv *partitest.Server) {
 			t.Fatal(err)
 		}
 		for name := range s.ConsumerNames(t.Context()).Name() {
-			t.Errorf("%s has the consumer %s", b, name)
+			found = append(found, b+" consumer "+name)
+		}
+	}
+	return found
+}
+
+// nothingLeft fails if buckets hold more than assignments and, where leavers
+// are granted theirs, heartbeats of those who left in good order.
+func nothingLeft(t *testing.T, srv *partitest.Server, leavers bool) {
+	t.Helper()
+	for _, what := range left(t, srv) {
+		if !leavers || !strings.HasPrefix(what, "parti-heartbeat worker.hb.") {
+			t.Errorf("left: %s", what)
 		}
 	}
 }
@@ -74,7 +84,7 @@ func TestStopLeavesNothing(t *testing.T) {
 			}
 			w.mu.Unlock()
 		}
-		nothingLeft(t, srv)
+		nothingLeft(t, srv, true)
 	})
 }
 
@@ -113,9 +123,7 @@ func TestStartThatFailsLeavesNothing(t *testing.T) {
 				if !errors.Is(err, s.want) || !strings.Contains(err.Error(), s.text) {
 					t.Errorf("start: %v, want %v with %q", err, s.want, s.text)
 				}
-				if !errors.Is(s.want, context.Canceled) {
-					nothingLeft(t, srv)
-				}
+				nothingLeft(t, srv, false)
 				// The id can be claimed at once, by the same manager too.
 				ok := newWorker(t, srv, parti.Config{}, source.NewStatic(fleettest.Numbered(3)))
 				startAll(t, ok)
@@ -125,6 +133,28 @@ func TestStartThatFailsLeavesNothing(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestStartGivenUpAtAnyMoment cuts starts off within their first steps, while
+// they claim and join, and while they wait.
+func TestStartGivenUpAtAnyMoment(t *testing.T) {
+	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+		rng := rand.New(rand.NewPCG(1, 2))
+		for i := range 60 {
+			within := []time.Duration{20 * time.Microsecond, 300 * time.Millisecond, 2 * time.Second}[i%3]
+			within = time.Duration(rng.Int64N(int64(within)))
+			w := newWorker(t, srv, parti.Config{}, source.NewStatic(fleettest.Numbered(5)))
+			ctx, cancel := context.WithTimeout(t.Context(), within)
+			err := w.Start(ctx)
+			cancel()
+			if !errors.Is(err, context.DeadlineExceeded) || w.State() != parti.StateInit || w.WorkerID() != "" {
+				t.Errorf("given up after %v: %v, %v, id %q", within, err, w.State(), w.WorkerID())
+			}
+			if nothingLeft(t, srv, false); t.Failed() {
+				t.Fatalf("given up after %v", within)
+			}
+		}
+	})
 }
 
 type sourceFunc func(context.Context) ([]parti.Partition, error)
