@@ -12,10 +12,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
-	"github.com/arloliu/parti/internal/onecpu"
-
 	"github.com/arloliu/parti/internal/kvtest"
 	"github.com/arloliu/parti/internal/natskv"
+	"github.com/arloliu/parti/internal/onecpu"
 )
 
 func TestMain(m *testing.M) {
