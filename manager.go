@@ -128,9 +128,10 @@ func (m *Manager) Start(ctx context.Context) error {
 // resigns and releases the worker's id, in this order, and returns nil when
 // this worker does nothing and holds nothing any more.
 //
-// A worker that cannot reach NATS cannot tell it so: Stop returns nil
-// too, and its keys for the id and for leadership lapse by themselves later,
-// after Config.WorkerIDTTL and Config.HeartbeatTTL.
+// A worker that cannot reach NATS cannot tell it so. Stop returns nil then too,
+// and to the others the worker has crashed: its leadership lapses by itself
+// after Config.HeartbeatTTL, its id when the leader finds it dead, or at the
+// latest Config.WorkerIDTTL after its last renewal.
 //
 // When ctx ends, or Config.ShutdownTimeout has passed, it gives back at once
 // what it can, without waiting for work to finish, and returns an error that
