@@ -6,8 +6,8 @@
 // One of the workers, the leader, divides them with an [AssignmentStrategy],
 // watches who is alive, and moves as few of them as it can when workers come, go
 // or crash. What a worker owns is told to it by [Hooks].OnAssignmentChanged, to
-// its consumers by a [WorkerConsumerUpdater] such as the one of package
-// subscription, and to anybody who asks by [Manager.Owns].
+// its consumers by a [WorkerConsumerUpdater], such as one that keeps JetStream
+// consumers, and to anybody who asks by [Manager.Owns].
 //
 // # What is guaranteed
 //

@@ -10,8 +10,15 @@ import (
 // They run asynchronously: OnAssignmentChanged in order on one goroutine, all
 // others in order on a second one. Their context is cancelled when the manager
 // shuts down. An error or a panic of a hook is logged and changes nothing else.
-// Keep hooks short (under a second) and idempotent. Every method of the manager
-// may be called from a hook.
+// Keep hooks short (under a second) and idempotent.
+//
+// Calls wait in order for a hook that is slow. Only what waits for OnError is
+// bounded, and may be dropped; changes of state and alerts never are, and what
+// several assignments changed meanwhile comes as one difference.
+//
+// Every method of the manager may be called from a hook. [Manager.WaitState]
+// returns [ErrInHook] there, and until Start has returned
+// [Manager.RefreshPartitions] returns [ErrNotStarted], as it does elsewhere.
 type Hooks struct {
 	// OnAssignmentChanged is called after the worker's partitions changed, with
 	// the exact difference, each list in ascending order of ids. The first

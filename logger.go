@@ -3,7 +3,8 @@ package parti
 // Logger receives structured log lines: a constant message and alternating keys
 // and values. *slog.Logger fits as it is. zap's sugared logger needs an adapter of
 // one line for each method, see the example. Methods are called from several
-// goroutines.
+// goroutines, the manager's own loop among them: they must not block, since the
+// worker's heartbeats wait meanwhile, and must not panic.
 type Logger interface {
 	Debug(msg string, keysAndValues ...any)
 	Info(msg string, keysAndValues ...any)

@@ -14,7 +14,7 @@ import (
 )
 
 // Manager makes this process a worker of a fleet: see the package comment. Its
-// methods are safe for concurrent use and may be called from hooks. [Manager.WorkerID],
+// methods are safe for concurrent use and may be called from [Hooks]. [Manager.WorkerID],
 // [Manager.IsLeader], [Manager.State], [Manager.CurrentAssignment] and
 // [Manager.Owns] never block and may be called at any time, before Start and
 // after Stop too.
@@ -126,7 +126,12 @@ func (m *Manager) Start(ctx context.Context) error {
 
 // Stop leaves the fleet: it finishes what runs, gives up the partitions,
 // resigns and releases the worker's id, in this order, and returns nil when
-// nothing is held any more.
+// this worker does nothing and holds nothing any more.
+//
+// A worker that cannot reach NATS cannot tell it so. Stop returns nil then too,
+// and to the others the worker has crashed: its leadership lapses by itself
+// after Config.HeartbeatTTL, its id when the leader finds it dead, or at the
+// latest Config.WorkerIDTTL after its last renewal.
 //
 // When ctx ends, or Config.ShutdownTimeout has passed, it gives back at once
 // what it can, without waiting for work to finish, and returns an error that

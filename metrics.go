@@ -4,7 +4,8 @@ import "time"
 
 // MetricsCollector receives measurements. Embed [NopMetrics] to implement only
 // some of its methods and to stay source compatible with later versions.
-// Methods are called from several goroutines and must not block.
+// Methods are called from several goroutines, the manager's own loop among them:
+// they must not block and must not panic.
 type MetricsCollector interface {
 	DegradedMetrics
 	AssignmentMetrics
@@ -39,7 +40,7 @@ type AssignmentMetrics interface {
 	// SetAssignedPartitions is the number of partitions this worker owns.
 	SetAssignedPartitions(n int)
 	// AddMoves counts partitions that a plan of this leader moved, by reason
-	// ("cold_start", "scale", "emergency", "refresh", "imbalance").
+	// ("cold_start", "scale", "emergency", "refresh").
 	AddMoves(reason string, n int)
 	// IncrementRebalance counts plans committed by this leader, by reason.
 	IncrementRebalance(reason string)

@@ -70,7 +70,7 @@ func WithElectionAgent(a ElectionAgent) Option {
 }
 
 // WithWorkerConsumerUpdater sets what is told the partitions to consume, such as
-// the helper of package subscription.
+// one that keeps JetStream consumers.
 func WithWorkerConsumerUpdater(u WorkerConsumerUpdater) Option {
 	return func(o *options) { o.updater = u }
 }

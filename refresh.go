@@ -11,8 +11,10 @@ import (
 // RefreshPartitions asks the leader to read the list of partitions again, from
 // any worker. It returns nil once an assignment has been published that was
 // made from a list read after the call, and else the reason why there is none,
-// such as [ErrSource]. It may be called from a hook. A ctx that ends ends the
-// wait, not the refresh.
+// such as [ErrSource]. A ctx that ends ends the wait, not the refresh.
+//
+// Until Start has returned it returns [ErrNotStarted], also from a hook that is
+// called meanwhile, such as the one for the first assignment.
 func (m *Manager) RefreshPartitions(ctx context.Context) error {
 	r, err := m.running()
 	if err != nil {

@@ -43,7 +43,15 @@ func (s natsStore) Watch(ctx context.Context, bucket int, filter, name string, f
 
 // openNATS binds the buckets, and creates those that are absent.
 func openNATS(ctx context.Context, js jetstream.JetStream, cfg *KVBucketConfig) (kvStore, error) {
-	s, err := natskv.Open(ctx, js, natskv.Config{
+	s, err := natskv.Open(ctx, js, natskvConfig(cfg))
+	if err != nil {
+		return nil, openError(err)
+	}
+	return natsStore{s}, nil
+}
+
+func natskvConfig(cfg *KVBucketConfig) natskv.Config {
+	return natskv.Config{
 		Buckets: [core.NumBuckets]string{
 			core.IDs:         cfg.StableIDBucket,
 			core.Election:    cfg.ElectionBucket,
@@ -52,11 +60,7 @@ func openNATS(ctx context.Context, js jetstream.JetStream, cfg *KVBucketConfig) 
 		},
 		Replicas: cfg.Replicas,
 		Memory:   cfg.Storage == StorageMemory,
-	})
-	if err != nil {
-		return nil, openError(err)
 	}
-	return natsStore{s}, nil
 }
 
 // openError adds the public error that says which kind of failure it was.

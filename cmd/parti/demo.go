@@ -21,6 +21,13 @@ const (
 	joinLatest = 58
 )
 
+// A kill shows something when it comes within these, in percent, with work in
+// flight.
+const (
+	killFrom = 25
+	killTo   = 60
+)
+
 const (
 	// readyTimeout bounds the time until the fleet works.
 	readyTimeout = 60 * time.Second
@@ -80,6 +87,8 @@ type demo struct {
 
 	killed    *process
 	killedAt  time.Time
+	inFlight  int     // when it was killed
+	percent   float64 // likewise
 	recovery  time.Duration
 	joined    *process
 	joinReady bool
@@ -336,10 +345,10 @@ func (d *demo) disturb() error {
 		if err := d.fleet.kill(d.killed); err != nil {
 			return err
 		}
-		d.killedAt = time.Now()
+		d.killedAt, d.percent, d.inFlight = time.Now(), at, d.tally.inFlight()
 		d.cover.gone(n)
 		d.show.say("KILL  %s, %s with %d partitions, at %.1f %% with %d messages in flight",
-			d.killed.label(), role, owned, at, d.tally.inFlight())
+			d.killed.label(), role, owned, d.percent, d.inFlight)
 	case d.killed != nil && d.joined == nil && at >= joinAt && (covered || at >= joinLatest):
 		p, err := d.start()
 		if err != nil {
@@ -393,7 +402,7 @@ func (d *demo) summary() summary {
 		recovery: d.recovery, workTime: d.lastResult.Sub(d.firstSent),
 	}
 	if d.killed != nil {
-		s.killed = d.killed.label()
+		s.killed, s.percent, s.inFlight = d.killed.label(), d.percent, d.inFlight
 	}
 	return s
 }

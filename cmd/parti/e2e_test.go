@@ -173,6 +173,9 @@ func TestDemoLosesNothing(t *testing.T) {
 			t.Errorf("%s at %s %%", d[1], d[2])
 		}
 	}
+	if strings.Contains(r.output(), "input too small") {
+		t.Error("it says that the input is too small")
+	}
 	if t.Failed() {
 		t.Log(r.output())
 	}

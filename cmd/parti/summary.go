@@ -21,6 +21,8 @@ type summary struct {
 	forced     int
 	recovery   time.Duration // from the kill to full coverage; 0 without a kill
 	killed     string
+	percent    float64       // counted when it was killed
+	inFlight   int           // likewise
 	workTime   time.Duration // from the first message sent to the last counted
 }
 
@@ -58,7 +60,16 @@ func (s summary) String() string {
 	}
 	row(t, "time for the messages", seconds(s.workTime))
 	_ = t.Flush()
+	if s.killed != "" && !s.shows() {
+		fmt.Fprintf(&b, "\n  input too small to show a kill with work in flight: it came at %.1f %% with %s messages in flight\n",
+			s.percent, thousands(s.inFlight))
+	}
 	return b.String()
+}
+
+// shows reports whether the kill came when there was work to be lost.
+func (s summary) shows() bool {
+	return s.inFlight > 0 && s.percent >= killFrom && s.percent <= killTo
 }
 
 // row writes one line; every cell but the last needs its own end for the
