@@ -9,7 +9,7 @@ QUIET = $(shell go list ./... | grep -v /test/wall)
 SEEDS ?= 1000
 FUZZTIME ?= 30s
 
-.PHONY: help demo test check sim bench fuzz vuln lint fmt clean fmt-check tidy vet race nested
+.PHONY: help demo test wall check sim bench fuzz vuln lint fmt clean fmt-check tidy vet race nested
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -21,6 +21,9 @@ demo: ## four workers count words; one is killed, one joins; nothing is lost
 test: ## the tests, without the race detector
 	go test $(QUIET)
 	go test ./test/wall
+
+wall: ## what it costs to start fleets of 64 and 200, in figures
+	go test -count=1 -v ./test/wall
 
 check: fmt-check tidy vet lint test nested race ## everything that a change must pass
 
