@@ -220,12 +220,16 @@ type updater struct {
 	now   []string
 	fail  int // the next calls fail
 	slow  time.Duration
+	deaf  time.Duration // as slow, whatever the context says
 }
 
 func (u *updater) UpdateWorkerConsumer(ctx context.Context, workerID string, ps []parti.Partition) error {
 	u.mu.Lock()
-	slow := u.slow
+	slow, deaf := u.slow, u.deaf
 	u.mu.Unlock()
+	if deaf > 0 {
+		time.Sleep(deaf)
+	}
 	if slow > 0 {
 		select {
 		case <-time.After(slow):
@@ -346,6 +350,50 @@ func TestHandoffTimeout(t *testing.T) {
 		stuck.mu.Unlock()
 		time.Sleep(20 * time.Second)
 		check(t, 20, ws...)
+	})
+}
+
+// TestExclusiveStopThatCannotEndItsWork: the next owner waits for the end of the
+// lease, since the work may still run.
+func TestExclusiveStopThatCannotEndItsWork(t *testing.T) {
+	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+		parts := fleettest.Numbered(20)
+		cfg := parti.Config{
+			Ownership: parti.OwnershipExclusive, HandoffTimeout: time.Second, ShutdownTimeout: 3 * time.Second,
+			PlannedScaleWindow: time.Second, Assignment: parti.AssignmentConfig{MinRebalanceInterval: time.Second},
+		}
+		u := &updater{}
+		src := source.NewStatic(parts)
+		stuck := newWorker(t, srv, cfg, src, parti.WithWorkerConsumerUpdater(u))
+		ws := []*worker{newWorker(t, srv, cfg, src), newWorker(t, srv, cfg, src)}
+		startAll(t, append(ws, stuck)...)
+		time.Sleep(time.Minute)
+		u.mu.Lock()
+		u.deaf = 8 * time.Second
+		u.mu.Unlock()
+		had := stuck.CurrentAssignment().Partitions
+		if err := stuck.Stop(t.Context()); err == nil {
+			t.Error("Stop returned nil although work still runs")
+		}
+		took := func() int {
+			n := 0
+			for _, p := range had {
+				for _, w := range ws {
+					if _, ok := w.Owns(p); ok {
+						n++
+					}
+				}
+			}
+			return n
+		}
+		time.Sleep(1500 * time.Millisecond)
+		if n := took(); n > 0 {
+			t.Errorf("%d of its partitions were granted while its work may still run", n)
+		}
+		time.Sleep(20 * time.Second)
+		if n := took(); n != len(had) {
+			t.Errorf("%d of its %d partitions were granted in the end", n, len(had))
+		}
 	})
 }
 

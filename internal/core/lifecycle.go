@@ -13,6 +13,7 @@ type lifecycle struct {
 	waits    bool // the wait for the first assignment has been allowed for
 	stop     stopStep
 	abort    bool
+	lapse    bool // work may still run: the id and the lease are left to lapse
 	renaming bool
 	fault    *Fault // why it ends by itself
 }
@@ -156,7 +157,7 @@ func (c *Core) onAbort() {
 		c.apply(nil, false)
 		return
 	}
-	clear(c.adopt.applying)
+	c.endDraining()
 }
 
 // unclaim releases whatever a claim that is not done may have written.
@@ -188,6 +189,10 @@ func (c *Core) advanceStop() {
 			return
 		}
 		c.timer.clear(timerDrained)
+		if c.life.lapse {
+			c.releaseAll()
+			return
+		}
 		c.life.stop = tells
 		c.beat.released = true
 		if !c.life.abort && c.conn.up && c.hbKey.active {
@@ -219,6 +224,10 @@ func (c *Core) resumeStop() {
 	}
 	last := func(bool) { c.dropTicket(c.end) }
 	release := func(bool) { c.release(&c.idKey, last) }
+	if c.life.lapse {
+		c.deactivate(&c.idKey)
+		c.deactivate(&c.hbKey)
+	}
 	hasBeat := c.hbKey.active
 	if !hasBeat || !c.life.abort {
 		c.deactivate(&c.hbKey)
@@ -238,8 +247,15 @@ func (c *Core) drainTimeout() {
 	if c.life.stop == drains && len(c.adopt.applying) > 0 {
 		c.log(Error, "work did not end in time; stopping all the same", "id", c.worker())
 		c.life.fault = &Fault{Kind: FaultTimeout, Text: "stop: work on partitions did not end in time"}
-		clear(c.adopt.applying)
+		c.endDraining()
 	}
+}
+
+// endDraining waits no longer for work to end. In the Exclusive mode nobody may
+// start on it then before the lease has ended.
+func (c *Core) endDraining() {
+	c.life.lapse = c.cfg.Exclusive && len(c.adopt.applying) > 0
+	clear(c.adopt.applying)
 }
 
 func (c *Core) shutdownTimeout() {
