@@ -99,6 +99,29 @@ func TestStartWithoutPermission(t *testing.T) {
 	}))
 }
 
+// TestStartWithoutTheRightToBeat may do everything but write heartbeats.
+func TestStartWithoutTheRightToBeat(t *testing.T) {
+	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+		js, err := jetstream.New(srv.Connect(t, nats.UserInfo("poor", "pw")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := parti.NewManager(&parti.Config{}, js, source.NewStatic(fleettest.Numbered(3)), strategy.NewRoundRobin())
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = m.Start(t.Context())
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "$KV.parti-heartbeat") {
+			t.Errorf("start without the right to write heartbeats: %v", err)
+		}
+		t.Log(err)
+	}, partitest.WithServerOptions(func(o *server.Options) {
+		o.Users = []*server.User{{Username: "poor", Password: "pw", Permissions: &server.Permissions{
+			Publish: &server.SubjectPermission{Deny: []string{"$KV.parti-heartbeat.>"}},
+		}}}
+	}))
+}
+
 func TestForeignAppIsRefused(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
 		src := source.NewStatic(fleettest.Numbered(3))

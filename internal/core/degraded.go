@@ -19,6 +19,7 @@ type degraded struct {
 	silent time.Duration   // start of the first operation left unanswered; never = none
 	heard  time.Duration   // when an operation was last answered
 	errors []time.Duration // of consecutive errors
+	last   string          // the last error, for people
 	good   time.Duration   // since when NATS answers; never = it does not
 
 	level   AlertLevel
@@ -55,6 +56,7 @@ func (c *Core) feed(d Done, began time.Duration, op KV, counted bool) {
 		g.silent = min(g.silent, max(began, g.heard, c.conn.since)) // an answer to another one counts, and a suspension does not
 		c.timer.sooner(timerEnter, g.silent+c.cfg.EnterThreshold)
 	}
+	g.last = d.Text
 	if counted {
 		return
 	}

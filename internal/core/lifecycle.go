@@ -66,8 +66,11 @@ func (c *Core) extendStartup(d time.Duration) {
 
 func (c *Core) startupTimeout() {
 	if !c.life.started && !c.life.stopping() {
-		c.fail(Fault{Kind: FaultTimeout, Text: "start: not done after " + c.cfg.StartupTimeout.String() +
-			", in state " + c.waitingFor()})
+		text := "not done after " + c.cfg.StartupTimeout.String() + ", in state " + c.waitingFor()
+		if last := c.degraded.last; last != "" {
+			text += "; the last error of NATS: " + last
+		}
+		c.fail(Fault{Kind: FaultTimeout, Text: text})
 	}
 }
 
