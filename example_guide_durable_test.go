@@ -2,6 +2,8 @@ package parti_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log"
 
 	"github.com/nats-io/nats.go"
@@ -38,9 +40,7 @@ func durable(nc *nats.Conn, cfg *parti.Config, src parti.PartitionSource, strate
 // What it does is shown by the example of package subscription; this one shows
 // that it is refused without a connection.
 func Example_durableHelper() {
-	if _, err := durable(nil, &parti.Config{}, nil, nil); err != nil {
-		log.SetFlags(0)
-		log.Println(err)
-	}
-	// Output:
+	_, err := durable(nil, &parti.Config{}, nil, nil)
+	fmt.Println(errors.Is(err, subscription.ErrInvalidConfig))
+	// Output: true
 }
