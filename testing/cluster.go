@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -181,7 +182,7 @@ func (c *Cluster) missing() string {
 // which running copy of a stream that the node leads is behind. A request for a
 // stream without a leader is lost: nobody answers it, then or later.
 func streamsMissing(name string, srv *server.Server, running map[string]*server.Server) string {
-	info, err := srv.Jsz(&server.JSzOptions{Streams: true})
+	info, err := srv.Jsz(&server.JSzOptions{Streams: true, Config: true})
 	if err != nil {
 		return fmt.Sprintf("%s does not list its streams: %v", name, err)
 	}
@@ -200,6 +201,34 @@ func streamsMissing(name string, srv *server.Server, running map[string]*server.
 				if running[peer.Name] != nil && !peer.Current {
 					return fmt.Sprintf("stream %s on %s is behind", stream.Name, peer.Name)
 				}
+			}
+			if missing := interestMissing(account.Name, stream, running); missing != "" {
+				return missing
+			}
+		}
+	}
+	return ""
+}
+
+// interestMissing says which running node does not know yet where to send what
+// is for a stream that has a leader. Interest travels the routes after the leader
+// is known; until it arrives, requests through that node have no responders.
+func interestMissing(account string, stream server.StreamDetail, running map[string]*server.Server) string {
+	if stream.Config == nil {
+		return ""
+	}
+	subjects := slices.Clone(stream.Config.Subjects)
+	if stream.Config.AllowDirect {
+		subjects = append(subjects, "$JS.API.DIRECT.GET."+stream.Name)
+	}
+	for name, srv := range running {
+		acc, err := srv.LookupAccount(account)
+		if err != nil {
+			return fmt.Sprintf("%s does not know account %s: %v", name, account, err)
+		}
+		for _, subject := range subjects {
+			if !acc.SubscriptionInterest(subject) {
+				return fmt.Sprintf("%s does not know who answers %s", name, subject)
 			}
 		}
 	}
