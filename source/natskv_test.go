@@ -65,12 +65,9 @@ func TestNATSKVListsWhatWasPut(t *testing.T) {
 				t.Errorf("%s: listed %d, %v", name, len(got), err)
 			}
 		}
+		mustPut(t, kv, []parti.Partition{{Keys: []string{"orders", "0"}, Weight: 150}, {Keys: []string{"orders", "1"}}})
 		e, err := kv.Get(t.Context(), "orders")
 		if err != nil {
-			t.Fatal(err)
-		}
-		mustPut(t, kv, []parti.Partition{{Keys: []string{"orders", "0"}, Weight: 150}, {Keys: []string{"orders", "1"}}})
-		if e, err = kv.Get(t.Context(), "orders"); err != nil {
 			t.Fatal(err)
 		}
 		const documented = `{"format":1,"partitions":[{"keys":["orders","0"],"weight":150},{"keys":["orders","1"]}]}`
@@ -384,7 +381,7 @@ func TestNATSKVIsNotUndercut(t *testing.T) {
 			t.Errorf("listed %d, %v; want the 5 announced", len(list), err)
 		}
 		l.cancel()
-		<-l.ended
+		l.since(time.Millisecond)
 		if list, err := s.ListPartitions(t.Context()); len(list) != 3 || err != nil {
 			t.Errorf("listed %d, %v; want what the bucket says, without a watch", len(list), err)
 		}
