@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/arloliu/parti"
 	"github.com/arloliu/parti/source"
 	"github.com/arloliu/parti/strategy"
@@ -77,6 +79,44 @@ func ExamplePartitionSource() {
 	fmt.Println(list, err)
 	// Output: [topic1.p0 topic1.p1 topic2.p0] <nil>
 }
+
+func ExamplePartitionWatcher() {
+	nc, js, stop := exampleNATS()
+	defer stop()
+	_ = nc
+	ctx := context.Background()
+	if _, err := js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "partitions"}); err != nil {
+		log.Fatal(err)
+	}
+
+	// snippet:natskv-source
+	kv, err := js.KeyValue(ctx, "partitions")
+	if err != nil {
+		log.Fatal(err)
+	}
+	src := source.NewNATSKV(kv, "orders") // every worker
+
+	// Whoever knows the list, worker or not:
+	_, err = source.PutNATSKV(ctx, kv, "orders", []parti.Partition{
+		{Keys: []string{"orders", "0"}, Weight: 150},
+		{Keys: []string{"orders", "1"}},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	// snippet:end
+	list, err := src.ListPartitions(ctx)
+	fmt.Println(list, err)
+	// Output: [orders.0 orders.1] <nil>
+}
+
+// snippet:sql-source
+
+func tenantShards(db *sql.DB) parti.PartitionSource {
+	return source.NewSQL(db, `SELECT tenant, shard, cost AS weight FROM shards WHERE active`)
+}
+
+// snippet:end
 
 // snippet:custom-source
 

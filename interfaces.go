@@ -16,6 +16,28 @@ type PartitionSource interface {
 	ListPartitions(ctx context.Context) ([]Partition, error)
 }
 
+// PartitionWatcher is an optional upgrade of a [PartitionSource] that knows when
+// its list changes. NewManager looks for it once, by type assertion. Without it
+// a change is seen by [Manager.RefreshPartitions] and after
+// Config.RefreshInterval.
+//
+// WatchPartitions watches the list until ctx ends and then returns. It calls
+// changed once when it has begun to watch, since nobody knows what happened
+// before, and then after every change. A call says only that the list may be
+// another one: the leader reads it by ListPartitions, and what it finds is
+// treated as for RefreshPartitions. changed may be called from any goroutine and
+// as often as one likes: it does not block, and calls that come faster than once
+// per second are taken together.
+//
+// WatchPartitions is called while this worker leads, on a goroutine of its own,
+// never twice at a time, and while ListPartitions may be running. ctx ends with
+// the leadership. Returning earlier, with an error or without, or a panic, is
+// reported to Hooks.OnError as [ErrSource], and the watch is begun anew after a
+// second, later after up to half a minute.
+type PartitionWatcher interface {
+	WatchPartitions(ctx context.Context, changed func()) error
+}
+
 // AssignmentStrategy divides partitions among workers.
 //
 // Assign must be deterministic: the same workers and partitions, in whatever

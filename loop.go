@@ -44,6 +44,7 @@ type run struct {
 	hooks    *hookRunner
 	applier  *applier
 	source   userCall
+	watching sourceWatch
 	strategy userCall
 	agent    agentQueue
 	rebound  rebound
@@ -96,6 +97,7 @@ func newRun(parent context.Context, m *Manager) *run {
 		r.report(&faultError{kind: ErrConsumerUpdate, text: err.Error(), cause: err})
 	}
 	r.source = userCall{name: "ListPartitions", users: &r.users}
+	r.watching = newSourceWatch(m.source, &r.users)
 	r.strategy = userCall{name: "Assign", users: &r.users}
 	r.agent = agentQueue{call: userCall{name: "ElectionAgent", users: &r.users}}
 	r.planner = newPlanner(m.strategy)
@@ -183,6 +185,7 @@ func (r *run) step(ev core.Event) (ended bool) {
 		}
 	}
 	r.m.board.arrive(snap, newest, r.clock.now)
+	r.watching.follow(r, snap.Leader)
 	for _, e := range effects {
 		if r.perform(e, newest) {
 			ended = true

@@ -1,7 +1,8 @@
 // Package source provides partition sources.
 //
-// [Static] serves a list that the program sets. For partitions found in a
-// database or by discovery, implement [parti.PartitionSource].
+// [Static] serves a list that the program sets, [NATSKV] one that is published in
+// a NATS bucket, and announces its changes, [SQL] one that a query returns. For
+// partitions found otherwise implement [parti.PartitionSource].
 package source
 
 import (

@@ -156,6 +156,8 @@ func (c *Core) handle(ev Event) {
 		c.onApplied(ev)
 	case Refresh:
 		c.onRefresh(ev)
+	case ListChanged:
+		c.listChanged()
 	case Probed:
 		c.onProbed(ev)
 	case Notice:

@@ -76,6 +76,9 @@ type (
 	// Refresh asks to read the list of partitions again; answered by a
 	// [Refreshed] effect with the same ID.
 	Refresh struct{ ID uint64 }
+	// ListChanged says that the source announces another list. Only a leader
+	// looks; it reads the list as if it had been asked to refresh.
+	ListChanged struct{}
 )
 
 func (Start) event()        {}
@@ -91,6 +94,7 @@ func (Applied) event()      {}
 func (Probed) event()       {}
 func (Notice) event()       {}
 func (Refresh) event()      {}
+func (ListChanged) event()  {}
 
 // ErrKind says how an operation on a bucket ended.
 type ErrKind uint8

@@ -192,6 +192,7 @@ func FuzzEvents(f *testing.F) {
 				WatchLost{Watch: c.watch[int(b)%int(numWatches)].id},
 				Applied{Seq: c.adopt.applySeq},
 				Refresh{ID: uint64(b)},
+				ListChanged{},
 			}
 			ev := kinds[(int(b)*7+i)%len(kinds)]
 			if b%17 == 1 || b%17 == 2 { // rather few ends

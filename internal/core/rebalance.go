@@ -39,10 +39,11 @@ type leader struct {
 	// The list of partitions.
 	fresh        *List // a list that is not in force yet
 	freshAt      time.Duration
-	shrunk       string // digest of a list so short that it must be read twice
-	refreshAsked bool   // a worker asks for a new list
-	urgent       bool   // the fresh list does not wait for a window
-	bearable     bool   // the fresh list has new weights only, and the present division bears them
+	shrunk       string        // digest of a list so short that it must be read twice
+	shrunkUntil  time.Duration // not before this does a second read confirm it
+	refreshAsked bool          // a worker asks for a new list
+	urgent       bool          // the fresh list does not wait for a window
+	bearable     bool          // the fresh list has new weights only, and the present division bears them
 	sourceBad    int
 	read         int // lists read so far in this leadership
 	differing    map[string]string

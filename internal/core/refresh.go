@@ -38,6 +38,14 @@ func (c *Core) onRefresh(ev Refresh) {
 	c.readSource()
 }
 
+// listChanged reads the list of a leader again, in a hurry. Who does not lead
+// need not know: a new leader begins by reading.
+func (c *Core) listChanged() {
+	if c.leading() {
+		c.lead.refreshAsked = true
+	}
+}
+
 // readSource lists the partitions, off the loop. A call that comes while one is
 // under way is made after it, since that one may have begun too early.
 func (c *Core) readSource() {
@@ -101,11 +109,13 @@ func (c *Core) listed(list *List) {
 		c.timer.set(timerSource, c.now+c.cfg.RefreshInterval)
 	}
 	believed := l.fresh != nil && l.fresh.Digest == list.Digest
-	if n := len(l.list.IDs); len(list.IDs)*2 < n && l.shrunk != list.Digest && !believed {
-		l.shrunk = list.Digest
-		c.report(FaultSource, "the list shrank from "+strconv.Itoa(n)+" to "+strconv.Itoa(len(list.IDs))+
-			" partitions; it is read again before that is believed")
-		c.timer.set(timerSource, c.now+c.cfg.MinRebalanceInterval)
+	if n := len(l.list.IDs); len(list.IDs)*2 < n && !believed && !l.confirms(list, c.now) {
+		if l.shrunk != list.Digest {
+			l.shrunk, l.shrunkUntil = list.Digest, c.now+c.cfg.MinRebalanceInterval
+			c.report(FaultSource, "the list shrank from "+strconv.Itoa(n)+" to "+strconv.Itoa(len(list.IDs))+
+				" partitions; it is read again before that is believed")
+		}
+		c.timer.set(timerSource, l.shrunkUntil)
 		return
 	}
 	l.shrunk = ""
@@ -114,6 +124,12 @@ func (c *Core) listed(list *List) {
 	if l.fresh == nil && !c.refresh.again { // nothing to hurry with
 		l.urgent = false
 	}
+}
+
+// confirms tells whether a list that is suddenly short was so for long enough:
+// reads in between, such as for refreshes, prove nothing.
+func (l *leader) confirms(list *List, now time.Duration) bool {
+	return l.shrunk == list.Digest && now >= l.shrunkUntil
 }
 
 // take decides what a list means: nothing, new weights that the present division

@@ -236,6 +236,8 @@ var nodeCommands = map[string]func(*node, []string) error{
 		n.tell(Refresh{ID: id})
 		return err
 	},
+	// announce NAME: its source announces a change
+	"announce": func(n *node, _ []string) error { n.tell(ListChanged{}); return nil },
 	"disconnect": func(n *node, _ []string) error {
 		n.up = false
 		n.tell(Disconnected{})

@@ -125,6 +125,7 @@ var tableEvents = []struct {
 		return Applied{Seq: n.applying.Seq}
 	}},
 	{"refresh", func(*node) Event { return Refresh{ID: 7} }},
+	{"list changed", func(*node) Event { return ListChanged{} }},
 }
 
 // answerWith answers the operation in flight, or that which the next turn asks
