@@ -25,7 +25,6 @@ type peer struct {
 	lost      time.Duration // since when it is suspected
 	found     finding
 	mute      bool          // the last question was not answered in time
-	excused   bool          // it was lost in an outage: its lease decides
 	again     time.Duration // no suspicion for a late heartbeat before
 }
 
@@ -70,7 +69,7 @@ func (c *Core) probe(p *peer, then func(ErrKind)) {
 
 // introduce asks for the first answer of an incarnation.
 func (c *Core) introduce(p *peer) {
-	if p.answered || p.busy || p.intros == maxIntros || c.cfg.Exclusive {
+	if p.answered || p.busy || p.intros == maxIntros {
 		return
 	}
 	p.intros++
@@ -79,7 +78,7 @@ func (c *Core) introduce(p *peer) {
 
 // suspect begins a suspicion. Only who has ever answered can be suspected.
 func (c *Core) suspect(p *peer, late bool) {
-	if !p.answered || p.deaf || c.cfg.Exclusive {
+	if !p.answered || p.deaf {
 		return
 	}
 	if p.suspected {
@@ -108,7 +107,7 @@ func (c *Core) question(p *peer, nobody finding) {
 
 // acquit ends a suspicion.
 func (c *Core) acquit(p *peer) {
-	p.suspected, p.found, p.busy, p.excused = false, foundNothing, false, false
+	p.suspected, p.found, p.busy = false, foundNothing, false
 	p.epoch++
 	p.again = c.now + c.cfg.HeartbeatInterval
 }
@@ -144,7 +143,7 @@ func (c *Core) doubt(p *peer, worker string, asks int) {
 // overdue, and asks a suspect again when its time has come. It tells when to look
 // again, and whether the peer is gone.
 func (c *Core) try(p *peer, seen, interval, allowance, floor time.Duration) (wake time.Duration, gone bool) {
-	if p.deaf || !p.answered || c.cfg.Exclusive {
+	if p.deaf || !p.answered {
 		return never, false
 	}
 	overdue := max(seen, c.conn.since) + overdueAfter(interval)

@@ -114,6 +114,9 @@ func (c *Core) advanceLeader() {
 		return
 	}
 	l := c.lead
+	if !l.busy(c.adopt.seen) {
+		l.reason = ""
+	}
 	c.judge()
 	if c.cannotPlan() {
 		return
