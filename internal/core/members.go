@@ -77,6 +77,7 @@ func (c *Core) sawBeat(w string, ev Watched, live bool) {
 		m.inc, m.joined, m.seen, m.proven = rec.Inc, c.now, c.now, false
 		m.rec, m.compared = hbRecord{}, 0
 		m.peer.meet(rec.Inc)
+		m.peer.checked = c.now
 	}
 	if m.rev == 0 && !live {
 		m.compared = rec.Refresh // its list may be of any age
@@ -94,6 +95,7 @@ func (c *Core) sawBeat(w string, ev Watched, live bool) {
 	m.peer.answered = m.peer.answered || rec.Answered
 	if live && w != c.worker() && !rec.Exclusive && !c.cfg.Exclusive {
 		c.introduce(&m.peer)
+		c.check(&m.peer, w)
 	}
 	m.proven = m.proven || live
 	if live {

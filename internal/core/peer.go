@@ -14,11 +14,12 @@ import "time"
 // hangs or a link that is cut, is no answer at all and proves nothing.
 type peer struct {
 	inc      string
-	answered bool // it has answered somebody: that it does not answer means something
-	deaf     bool // heartbeats go on while nobody answers: probes are not believed
-	intros   int  // questions asked before the first answer
-	busy     bool // a question is under way
-	epoch    int  // of questions; answers to earlier ones are ignored
+	answered bool          // it has answered somebody: that it does not answer means something
+	deaf     bool          // heartbeats go on while nobody answers: probes are not believed
+	intros   int           // questions asked before the first answer
+	checked  time.Duration // when it was last made sure that it can be asked
+	busy     bool          // a question is under way
+	epoch    int           // of questions; answers to earlier ones are ignored
 
 	suspected bool
 	late      bool          // suspected for a late heartbeat, without a notice
@@ -41,6 +42,9 @@ const (
 	probeTimeout = 200 * time.Millisecond
 	// maxIntros is how often a new incarnation is asked for its first answer.
 	maxIntros = 3
+	// checkEvery is after how many heartbeats a worker is asked although nothing
+	// is suspected.
+	checkEvery = 30
 	// otherServer is the least allowance of a worker on another server: word of
 	// what it listens to may travel later than word of its connection.
 	otherServer = time.Second
@@ -123,6 +127,16 @@ func (c *Core) heard(p *peer, worker string) {
 	if nobody {
 		c.doubt(p, worker, 2)
 	}
+}
+
+// check makes sure, once in a while and after a heartbeat, that a peer can still be
+// asked: a lost subscription shows by nothing else before it is needed.
+func (c *Core) check(p *peer, worker string) {
+	if !p.answered || p.deaf || p.suspected || p.busy || c.now < p.checked+checkEvery*c.cfg.HeartbeatInterval {
+		return
+	}
+	p.checked = c.now
+	c.doubt(p, worker, 2)
 }
 
 func (c *Core) doubt(p *peer, worker string, asks int) {
