@@ -5,9 +5,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/arloliu/parti"
 	"github.com/arloliu/parti/internal/fleettest"
 	"github.com/arloliu/parti/source"
+	"github.com/arloliu/parti/strategy"
 	partitest "github.com/arloliu/parti/testing"
 )
 
@@ -34,19 +37,40 @@ func ownAll(parts int, ws []*worker) bool {
 // heartbeat: for the server, and for all others, a connection that goes and does
 // not come back is what a killed process leaves.
 func TestDeathIsFoundSoon(t *testing.T) {
-	const (
-		phases = 8
-		// The grace, the allowance of NATSOptions, and what may be added to them.
-		limit = 1500*time.Millisecond + 300*time.Millisecond + 500*time.Millisecond
-	)
-	for _, leads := range []bool{false, true} {
-		name := map[bool]string{false: "follower", true: "leader"}[leads]
-		t.Run(name, func(t *testing.T) {
+	const phases = 8
+	fast := parti.Config{
+		HeartbeatInterval: 250 * time.Millisecond, HeartbeatTTL: time.Second, EmergencyGracePeriod: 100 * time.Millisecond,
+	}
+	for _, c := range []struct {
+		name  string
+		leads bool
+		cfg   parti.Config
+		conn  []nats.Option
+		limit time.Duration
+	}{
+		// The grace, the allowance of the connection, and what may be added to them.
+		{"follower", false, parti.Config{}, parti.NATSOptions(), 2300 * time.Millisecond},
+		{"leader", true, parti.Config{}, parti.NATSOptions(), 2300 * time.Millisecond},
+		{"plain connection", false, parti.Config{}, []nats.Option{
+			nats.ReconnectWait(nats.DefaultReconnectWait), nats.ReconnectJitter(nats.DefaultReconnectJitter, nats.DefaultReconnectJitterTLS),
+		}, 4100 * time.Millisecond},
+		{"fast profile", false, fast, []nats.Option{nats.ReconnectWait(100 * time.Millisecond), nats.ReconnectJitter(0, 0)}, 600 * time.Millisecond},
+		// The lease of a worker is waited for; that of the leader is not.
+		{"exclusive follower", false, parti.Config{Ownership: parti.OwnershipExclusive}, parti.NATSOptions(), 7700 * time.Millisecond},
+		{"exclusive leader", true, parti.Config{Ownership: parti.OwnershipExclusive}, parti.NATSOptions(), 10100 * time.Millisecond},
+	} {
+		leads := c.leads
+		t.Run(c.name, func(t *testing.T) {
 			partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
 				var all []time.Duration
 				for phase := range phases {
 					src := source.NewStatic(fleettest.Numbered(100))
-					ws := newWorkers(t, srv, 4, parti.Config{Group: "g" + string(rune('a'+phase))}, src)
+					cfg := c.cfg
+					cfg.Group = "g" + string(rune('a'+phase))
+					ws := make([]*worker, 4)
+					for i := range ws {
+						ws[i] = newWorkerOn(t, srv.NewLink(t), c.conn, cfg, src, strategy.NewConsistentHash())
+					}
 					startAll(t, ws...)
 					time.Sleep(time.Minute + time.Duration(phase)*2*time.Second/phases)
 					victim, others := leaderOf(t, ws...)
@@ -61,8 +85,8 @@ func TestDeathIsFoundSoon(t *testing.T) {
 					victim.link.Cut()
 					took := until(20*time.Second, func() bool { return ownAll(100, rest) })
 					all = append(all, took)
-					if took > limit {
-						t.Errorf("phase %d: owned again after %v, want %v", phase, took, limit)
+					if took > c.limit {
+						t.Errorf("phase %d: owned again after %v, want %v", phase, took, c.limit)
 					}
 					check(t, 100, rest...)
 					for _, w := range rest {

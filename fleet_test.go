@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/arloliu/parti"
 	"github.com/arloliu/parti/internal/fleettest"
 	"github.com/arloliu/parti/strategy"
@@ -41,7 +43,15 @@ func newWorkerWith(t *testing.T, srv *partitest.Server, cfg parti.Config, src pa
 	strat parti.AssignmentStrategy, opts ...parti.Option,
 ) *worker {
 	t.Helper()
-	w := &worker{link: srv.NewLink(t), owned: map[string]bool{}}
+	return newWorkerOn(t, srv.NewLink(t), parti.NATSOptions(), cfg, src, strat, opts...)
+}
+
+// newWorkerOn is newWorkerWith on a link, with these options of the connection.
+func newWorkerOn(t *testing.T, link *partitest.Link, conn []nats.Option, cfg parti.Config, src parti.PartitionSource,
+	strat parti.AssignmentStrategy, opts ...parti.Option,
+) *worker {
+	t.Helper()
+	w := &worker{link: link, owned: map[string]bool{}}
 	hooks := &parti.Hooks{
 		OnAssignmentChanged: func(_ context.Context, added, removed []parti.Partition) error {
 			w.mu.Lock()
@@ -89,7 +99,7 @@ func newWorkerWith(t *testing.T, srv *partitest.Server, cfg parti.Config, src pa
 			return nil
 		},
 	}
-	w.Manager = fleettest.NewManagerWith(t, w.link.Connect(t, parti.NATSOptions()...), cfg, src, strat,
+	w.Manager = fleettest.NewManagerWith(t, w.link.Connect(t, conn...), cfg, src, strat,
 		append([]parti.Option{parti.WithHooks(hooks), parti.WithLogger(partitest.NewLogger(t))}, opts...)...)
 	return w
 }

@@ -23,7 +23,7 @@ var errServerDown = errors.New("embedded server is down")
 
 // Server is an embedded NATS server whose life the test controls. Its methods
 // may be called from any goroutine, but those that can fail the test (Connect,
-// NewLink, Restart, RestartEmpty) only from one that may call t.FailNow.
+// NewLink, Reload, Restart, RestartEmpty) only from one that may call t.FailNow.
 type Server struct {
 	t    testing.TB
 	name string
@@ -246,6 +246,23 @@ func (s *Server) Restart() {
 	s.Shutdown()
 	if err := s.start(); err != nil {
 		s.t.Fatalf("restart embedded NATS: %v", err)
+	}
+}
+
+// Reload has the running server take over what change makes of its options, as a
+// reload of its configuration does: rights of users, for one. A later Restart keeps
+// it. Not every option can be changed in a running server.
+func (s *Server) Reload(change func(*server.Options)) {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.opts.serverOpts = append(s.opts.serverOpts, change)
+	srv := s.get()
+	if srv == nil {
+		return
+	}
+	if err := srv.ReloadOptions(s.serverOptions()); err != nil {
+		s.t.Fatalf("reload embedded NATS: %v", err)
 	}
 }
 

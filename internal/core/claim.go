@@ -34,6 +34,7 @@ type claim struct {
 	await   int          // an id that somebody else must be seen to hold; -1 = none
 	judging bool         // all ids are taken; their holders are being watched
 	judged  time.Duration
+	asked   bool // the silent ones have been asked for
 }
 
 type holder struct {
@@ -78,15 +79,6 @@ func (c *Core) claimWatchBegins() {
 	c.claim.ready = false
 	c.claim.ids, c.claim.tickets = map[int]holder{}, map[string]ticket{}
 	c.judgeAnew()
-}
-
-// judgeAnew begins the wait for the holders again: what a watch did not show
-// while it was lost is no silence of theirs.
-func (c *Core) judgeAnew() {
-	if c.claim.judging {
-		c.extendStartup(c.now - c.claim.judged)
-		c.claim.judged = c.now
-	}
 }
 
 func (c *Core) onClaimWatch(ev Watched) {
@@ -360,63 +352,6 @@ func (c *Core) deadID() (int, bool) {
 		}
 	}
 	return 0, false
-}
-
-// judgeHolders watches the heartbeats of all holders when no id is free. All
-// seen alive: exhausted. One that stays silent for its lease and the grace is
-// dead, and its id is taken.
-func (c *Core) judgeHolders() {
-	cl := &c.claim
-	if !cl.judging {
-		cl.judging, cl.judged = true, c.now
-		for n, h := range cl.ids {
-			h.alive = false
-			cl.ids[n] = h
-		}
-		c.want(watchBeats)
-		c.extendStartup(c.holderDeadline() - c.now)
-	}
-	silent := 0
-	for n := c.cfg.IDMin; n <= c.cfg.IDMax; n++ {
-		if h := cl.ids[n]; !h.alive {
-			silent++
-		}
-	}
-	switch {
-	case silent == 0:
-		c.fail(Fault{Kind: FaultIDsExhausted, Text: "every id from " + c.workerName(c.cfg.IDMin) + " to " +
-			c.workerName(c.cfg.IDMax) + " is held by a live worker"})
-	case c.now >= c.holderDeadline():
-		if cl.dead == nil {
-			cl.dead = map[int]bool{}
-		}
-		for n := c.cfg.IDMin; n <= c.cfg.IDMax; n++ {
-			if !cl.ids[n].alive {
-				cl.dead[n] = true
-			}
-		}
-		cl.judged = c.now // who takes none of these judges again
-		c.tryClaim()
-	default:
-		c.timer.set(timerClaim, c.holderDeadline())
-	}
-}
-
-func (c *Core) holderDeadline() time.Duration {
-	return max(c.claim.judged, c.conn.since) + c.cfg.HeartbeatTTL + c.cfg.EmergencyGracePeriod
-}
-
-// holderBeat notes that the holder of an id is alive, while a claim judges.
-func (c *Core) holderBeat(w string, live bool) {
-	n, ok := c.workerNumber(w)
-	if !ok || !live {
-		return
-	}
-	if h, ok := c.claim.ids[n]; ok && !h.alive {
-		h.alive = true
-		c.claim.ids[n] = h
-		c.tryClaim()
-	}
 }
 
 func (c *Core) idValue() []byte {

@@ -331,7 +331,7 @@ func (c *Core) applied() bool { return len(c.adopt.applying) == 0 }
 // state is what a leader shows while it waits and decides, and until it has
 // itself obeyed what it published.
 func (l *leader) state(obeyed version) (State, bool) {
-	busy := obeyed.less(l.head.at()) || l.planning || l.commit.busy || l.draining() || l.anyReady()
+	busy := l.busy(obeyed)
 	switch {
 	case l.verdictAt != never, busy && l.reason == "emergency":
 		return Emergency, true
@@ -341,6 +341,11 @@ func (l *leader) state(obeyed version) (State, bool) {
 		return Scaling, true
 	}
 	return Stable, false
+}
+
+// busy tells whether a plan is being made, or not carried out yet.
+func (l *leader) busy(obeyed version) bool {
+	return obeyed.less(l.head.at()) || l.planning || l.commit.busy || l.draining() || l.anyReady()
 }
 
 func (l *leader) someoneAway() bool {

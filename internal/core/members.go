@@ -23,7 +23,9 @@ type member struct {
 	buried  bool          // what it left is being removed
 	buryAt  time.Duration // not before
 	looking bool
+	excused bool // it was lost in an outage: its lease decides
 	peer    peer
+	lapsed  bool // its lease has ended
 	// compared: the refresh whose list was compared with the leader's.
 	compared uint64
 }
@@ -38,8 +40,8 @@ func (c *Core) onBeatWatch(ev Watched) {
 		return
 	}
 	live := c.watch[watchBeats].live
-	if c.claim.judging {
-		c.holderBeat(w, live)
+	if c.claim.judging && live && !ev.Deleted {
+		c.holderBeat(w, ev.Val)
 	}
 	if c.lead != nil {
 		c.sawBeat(w, ev, live)
@@ -75,6 +77,7 @@ func (c *Core) sawBeat(w string, ev Watched, live bool) {
 		m.inc, m.joined, m.seen, m.proven = rec.Inc, c.now, c.now, false
 		m.rec, m.compared = hbRecord{}, 0
 		m.peer.meet(rec.Inc)
+		m.peer.checked = c.now
 	}
 	if m.rev == 0 && !live {
 		m.compared = rec.Refresh // its list may be of any age
@@ -90,13 +93,15 @@ func (c *Core) sawBeat(w string, ev Watched, live bool) {
 	}
 	m.rec, m.rev, m.unsure = rec, ev.Rev, false
 	m.peer.answered = m.peer.answered || rec.Answered
-	if live && w != c.worker() && !rec.Exclusive {
+	if live && w != c.worker() && !rec.Exclusive && !c.cfg.Exclusive {
 		c.introduce(&m.peer)
+		c.check(&m.peer, w)
 	}
 	m.proven = m.proven || live
 	if live {
 		m.alive = c.now
 	}
+	m.excused = false
 	if rec.Revoked == 0 {
 		m.dead, m.looking, m.buried = false, false, false
 	}
@@ -159,13 +164,16 @@ func (c *Core) judge() {
 		if m.seen < l.began { // the predecessor, perhaps deposed and alive: its heartbeat must be overdue too
 			at = max(at, l.began+max(bounded(m.rec.Interval, c.cfg.HeartbeatInterval), c.cfg.HeartbeatInterval)*11/10)
 		}
-		if outage[w] {
+		// For as long as this silence lasts: when the first of them are buried it
+		// may not look like an outage any more.
+		m.excused = m.excused || outage[w]
+		if m.excused {
 			at = min(at+bounded(m.rec.Allowance, c.cfg.HeartbeatTTL), max(at, c.silentSince(m)+c.memberTTL(m)+c.cfg.RecoveryGracePeriod))
 		}
 		if m.alive < c.degraded.left {
 			at = max(at, c.degraded.left+c.cfg.RecoveryGracePeriod)
 		}
-		look, gone := c.tryMember(m, outage[w])
+		look, gone := c.tryMember(m)
 		if m.peer.suspected {
 			wake = min(wake, look)
 		} else {
@@ -205,7 +213,8 @@ func (c *Core) outage() map[string]bool {
 			continue
 		}
 		servers[m.rec.Server]++
-		if m.dead || m.peer.found != foundNothing || c.now >= c.silentSince(m)+c.memberTTL(m) {
+		m.lapsed = c.now >= c.silentSince(m)+c.memberTTL(m)
+		if m.peer.found != foundNothing || m.lapsed {
 			missing[s.worker] = true
 			lost[m.rec.Server]++
 		}

@@ -20,12 +20,15 @@ type presence struct {
 const allNotices = "*"
 
 // attend has the shell answer probes while an id is held, and listen to notices:
-// the leader to those of everybody, the others to that of the leader.
+// the leader to those of everybody, the others to that of the leader. In the
+// Exclusive mode only the leader is ever asked: who leads is fenced by the head,
+// while what a worker owns is its own until its lease has ended.
 func (c *Core) attend() {
 	serve, listen := "", ""
-	if c.claim.held && !c.cfg.Exclusive {
+	if c.claim.held {
 		serve = c.inc
 		switch e := &c.elect; {
+		case e.phase == leads && c.cfg.Exclusive:
 		case e.phase == leads:
 			listen = allNotices
 		case e.rev != 0 && !c.mine(e.rec.Inc):
@@ -91,14 +94,11 @@ func (c *Core) watcherOf(name string) (nonce string, ok bool) {
 
 // tryMember tells whether a member is gone, as far as probes tell, and when to
 // look again. In an outage only leases count.
-func (c *Core) tryMember(m *member, outage bool) (wake time.Duration, gone bool) {
-	if m.rec.Exclusive || m.rev == 0 || m.worker == c.worker() || !c.watch[watchBeats].synced {
+func (c *Core) tryMember(m *member) (wake time.Duration, gone bool) {
+	if c.cfg.Exclusive || m.rec.Exclusive || m.rev == 0 || m.worker == c.worker() || !c.watch[watchBeats].synced {
 		return never, false
 	}
-	// For as long as this silence lasts: when the first of them are buried it
-	// may not look like an outage any more.
-	m.peer.excused = m.peer.found != foundNothing && (m.peer.excused || outage)
-	if m.peer.excused {
+	if m.excused && m.peer.found != foundNothing {
 		return never, false
 	}
 	floor := time.Duration(0)
@@ -108,12 +108,12 @@ func (c *Core) tryMember(m *member, outage bool) (wake time.Duration, gone bool)
 	return c.try(&m.peer, m.seen, c.intervalOf(m.rec.Interval), c.allowance(m.rec.Allowance, m.rec.Server), floor)
 }
 
-// doubtful tells whether a seat should be given nothing new: its worker is away or
-// suspected.
+// doubtful tells whether a seat should be given nothing new: its worker is away,
+// suspected, or silent for so long that its lease has ended.
 func (l *leader) doubtful(seat int32) bool {
 	s := l.seats[seat]
 	m := l.members[s.worker]
-	return s.away || m != nil && m.peer.found != foundNothing
+	return s.away || m != nil && (m.peer.found != foundNothing || m.lapsed)
 }
 
 // sawLeader takes in a change of the leader key.

@@ -14,18 +14,18 @@ import "time"
 // hangs or a link that is cut, is no answer at all and proves nothing.
 type peer struct {
 	inc      string
-	answered bool // it has answered somebody: that it does not answer means something
-	deaf     bool // heartbeats go on while nobody answers: probes are not believed
-	intros   int  // questions asked before the first answer
-	busy     bool // a question is under way
-	epoch    int  // of questions; answers to earlier ones are ignored
+	answered bool          // it has answered somebody: that it does not answer means something
+	deaf     bool          // heartbeats go on while nobody answers: probes are not believed
+	intros   int           // questions asked before the first answer
+	checked  time.Duration // when it was last made sure that it can be asked
+	busy     bool          // a question is under way
+	epoch    int           // of questions; answers to earlier ones are ignored
 
 	suspected bool
 	late      bool          // suspected for a late heartbeat, without a notice
 	lost      time.Duration // since when it is suspected
 	found     finding
 	mute      bool          // the last question was not answered in time
-	excused   bool          // it was lost in an outage: its lease decides
 	again     time.Duration // no suspicion for a late heartbeat before
 }
 
@@ -42,6 +42,9 @@ const (
 	probeTimeout = 200 * time.Millisecond
 	// maxIntros is how often a new incarnation is asked for its first answer.
 	maxIntros = 3
+	// checkEvery is after how many heartbeats a worker is asked although nothing
+	// is suspected.
+	checkEvery = 30
 	// otherServer is the least allowance of a worker on another server: word of
 	// what it listens to may travel later than word of its connection.
 	otherServer = time.Second
@@ -70,7 +73,7 @@ func (c *Core) probe(p *peer, then func(ErrKind)) {
 
 // introduce asks for the first answer of an incarnation.
 func (c *Core) introduce(p *peer) {
-	if p.answered || p.busy || p.intros == maxIntros || c.cfg.Exclusive {
+	if p.answered || p.busy || p.intros == maxIntros {
 		return
 	}
 	p.intros++
@@ -79,7 +82,7 @@ func (c *Core) introduce(p *peer) {
 
 // suspect begins a suspicion. Only who has ever answered can be suspected.
 func (c *Core) suspect(p *peer, late bool) {
-	if !p.answered || p.deaf || c.cfg.Exclusive {
+	if !p.answered || p.deaf {
 		return
 	}
 	if p.suspected {
@@ -108,7 +111,7 @@ func (c *Core) question(p *peer, nobody finding) {
 
 // acquit ends a suspicion.
 func (c *Core) acquit(p *peer) {
-	p.suspected, p.found, p.busy, p.excused = false, foundNothing, false, false
+	p.suspected, p.found, p.busy = false, foundNothing, false
 	p.epoch++
 	p.again = c.now + c.cfg.HeartbeatInterval
 }
@@ -124,6 +127,16 @@ func (c *Core) heard(p *peer, worker string) {
 	if nobody {
 		c.doubt(p, worker, 2)
 	}
+}
+
+// check makes sure, once in a while and after a heartbeat, that a peer can still be
+// asked: a lost subscription shows by nothing else before it is needed.
+func (c *Core) check(p *peer, worker string) {
+	if !p.answered || p.deaf || p.suspected || p.busy || c.now < p.checked+checkEvery*c.cfg.HeartbeatInterval {
+		return
+	}
+	p.checked = c.now
+	c.doubt(p, worker, 2)
 }
 
 func (c *Core) doubt(p *peer, worker string, asks int) {
@@ -144,7 +157,7 @@ func (c *Core) doubt(p *peer, worker string, asks int) {
 // overdue, and asks a suspect again when its time has come. It tells when to look
 // again, and whether the peer is gone.
 func (c *Core) try(p *peer, seen, interval, allowance, floor time.Duration) (wake time.Duration, gone bool) {
-	if p.deaf || !p.answered || c.cfg.Exclusive {
+	if p.deaf || !p.answered {
 		return never, false
 	}
 	overdue := max(seen, c.conn.since) + overdueAfter(interval)

@@ -78,7 +78,7 @@ func (c *Core) beginLeading() {
 	c.measure(MetricLeader, 1, "")
 	for _, s := range l.seats {
 		if s != nil {
-			m := &member{worker: s.worker, inc: s.inc, seen: c.now, joined: c.now, peer: peer{inc: s.inc}}
+			m := &member{worker: s.worker, inc: s.inc, seen: c.now, joined: c.now, peer: peer{inc: s.inc, checked: c.now}}
 			// In the Exclusive mode only the heartbeat tells how long a lease
 			// lasts, and this worker has not followed it.
 			if last := c.elect.last; !c.cfg.Exclusive && last.worker == m.worker && last.inc == m.inc {
@@ -115,6 +115,9 @@ func (c *Core) advanceLeader() {
 		return
 	}
 	l := c.lead
+	if !l.busy(c.adopt.seen) {
+		l.reason = ""
+	}
 	c.judge()
 	if c.cannotPlan() {
 		return
