@@ -111,3 +111,36 @@ func (c *Coverage) Victim(leader bool) (proc int, ok bool) {
 	}
 	return best, best >= 0
 }
+
+// OwnedBy is how many partitions the worker of an id owned last.
+func (c *Coverage) OwnedBy(id string) int {
+	n := 0
+	for _, last := range c.lastID {
+		if last == id {
+			n++
+		}
+	}
+	return n
+}
+
+// Leader returns the process that leads, if one does.
+func (c *Coverage) Leader() (proc int, ok bool) {
+	for n, w := range c.Alive {
+		if w.Leader {
+			return n, true
+		}
+	}
+	return 0, false
+}
+
+// Missing is how many partitions have no live owner.
+func (c *Coverage) Missing() int { return c.total - len(c.owners) }
+
+// Idle is how many live processes own nothing.
+func (c *Coverage) Idle() int {
+	busy := make(map[int]bool, len(c.Alive))
+	for _, proc := range c.owners {
+		busy[proc] = true
+	}
+	return len(c.Alive) - len(busy)
+}

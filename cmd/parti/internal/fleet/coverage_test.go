@@ -4,7 +4,7 @@ import "testing"
 
 func TestCoverage(t *testing.T) {
 	c := NewCoverage(3)
-	check := func(when string, full bool, Moves int) {
+	check := func(when string, full bool, moves int) {
 		t.Helper()
 		if c.Full() != full || c.Moves != moves {
 			t.Errorf("%s: full %v, moves %d; want %v, %d", when, c.Full(), c.Moves, full, moves)

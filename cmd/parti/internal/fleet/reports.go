@@ -11,17 +11,17 @@ import (
 
 // Report is a line that a process writes for its parent.
 type Report struct {
-	Kind    Kind `json:"kind"`
-	At      int64 `json:"at,omitempty"` // Unix time in ns, on the clock that both share
-	Worker  string     `json:"worker,omitempty"`
-	Leader  bool       `json:"leader,omitempty"`
-	Added   []string   `json:"added,omitempty"`
-	Removed []string   `json:"removed,omitempty"`
-	From    string     `json:"from,omitempty"`
-	To      string     `json:"to,omitempty"`
-	Reason  string     `json:"reason,omitempty"`
-	Moves   int        `json:"moves,omitempty"`
-	Text    string     `json:"text,omitempty"`
+	Kind    Kind     `json:"kind"`
+	At      int64    `json:"at,omitempty"` // Unix time in ns, on the clock that both share
+	Worker  string   `json:"worker,omitempty"`
+	Leader  bool     `json:"leader,omitempty"`
+	Added   []string `json:"added,omitempty"`
+	Removed []string `json:"removed,omitempty"`
+	From    string   `json:"from,omitempty"`
+	To      string   `json:"to,omitempty"`
+	Reason  string   `json:"reason,omitempty"`
+	Moves   int      `json:"moves,omitempty"`
+	Text    string   `json:"text,omitempty"`
 }
 
 // Kind says what a report is about.
@@ -29,14 +29,14 @@ type Kind string
 
 // The kinds of reports.
 const (
-	Started    Kind = "started"    // Start has returned
-	Assigned Kind = "assignment" // partitions taken over and given up
-	StateChanged      Kind = "state"
-	LeaderChanged     Kind = "leader"    // leadership won or lost
-	Rebalanced  Kind = "rebalance" // a plan of this leader was committed
-	Forced     Kind = "forced"    // handoffs that did not wait for the former owner
-	Failed      Kind = "error"
-	Said Kind = "said" // what only the sender and its parent understand, in Text
+	Started       Kind = "started"    // Start has returned
+	Assigned      Kind = "assignment" // partitions taken over and given up
+	StateChanged  Kind = "state"
+	LeaderChanged Kind = "leader"    // leadership won or lost
+	Rebalanced    Kind = "rebalance" // a plan of this leader was committed
+	Forced        Kind = "forced"    // handoffs that did not wait for the former owner
+	Failed        Kind = "error"
+	Said          Kind = "said" // what only the sender and its parent understand, in Text
 )
 
 // Reporter writes reports, one per line. A parent that is gone is no error: the
