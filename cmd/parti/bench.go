@@ -37,6 +37,7 @@ get and what processor time they take shows only with --monitor and
 			&cli.IntFlag{Name: "runs", Usage: "`N` runs of the rows about killed workers (5; short 3, long 20)"},
 			&cli.StringSliceFlag{Name: "only", Usage: "`PARTS` to measure: " + strings.Join(bench.Parts, ", ")},
 			&cli.StringFlag{Name: "json", Usage: "`FILE` to write the rows to as well"},
+			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "show what every worker reports"},
 			&cli.BoolFlag{Name: "report-only", Usage: "exit with 0 though goals are missed"},
 		},
 		Action: func(ctx context.Context, c *cli.Command) error {
@@ -47,7 +48,7 @@ get and what processor time they take shows only with --monitor and
 				NATS: c.String("nats"), Monitor: strings.TrimSuffix(c.String("monitor"), "/"), ServerPID: c.Int("server-pid"),
 				Workers: c.IntSlice("workers"), Partitions: c.Int("partitions"), Runs: c.Int("runs"),
 				Short: c.Bool("short"), Long: c.Bool("long"), Only: c.StringSlice("only"),
-				ReportOnly: c.Bool("report-only"), JSON: c.String("json"),
+				ReportOnly: c.Bool("report-only"), JSON: c.String("json"), Verbose: c.Bool("verbose"),
 			}
 			benchDefaults(&opts)
 			if err := checkBench(opts); err != nil {

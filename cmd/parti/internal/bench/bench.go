@@ -38,6 +38,8 @@ type Options struct {
 	Only []string
 	// ReportOnly makes a missed goal no error.
 	ReportOnly bool
+	// Verbose shows what every worker reports.
+	Verbose bool
 	// JSON is the file to write the rows to as well.
 	JSON string
 }
@@ -180,7 +182,7 @@ func (b *bench) cold(ctx context.Context, n int) (*team, error) {
 	}
 	var s series
 	for i := range runs {
-		t := newTeam(b.srv, defaultProfile, n, b.opts.Partitions, b.say)
+		t := b.team(defaultProfile, n)
 		o, err := t.coldStart(ctx, n)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("cold start: %w", err), t.close(ctx))
@@ -239,7 +241,7 @@ func (b *bench) kills(ctx context.Context, t *team, n, runs int, follower, leade
 		} else {
 			followers.add(o)
 		}
-		b.progress("%d workers%s: kill %d of %d: %.2f s", n, suffix, i+1, 2*runs, o.took.Seconds())
+		b.debug("%d workers%s: kill %d of %d: %.2f s", n, suffix, i+1, 2*runs, o.took.Seconds())
 	}
 	b.add(newRow(n, "SIGKILL of a follower"+suffix, "s", goal(follower), followers.samples).withMoves(followers.moves),
 		newRow(n, "SIGKILL of the leader"+suffix, "s", goal(leader), leaders.samples).withMoves(leaders.moves))
@@ -353,7 +355,7 @@ func (b *bench) restart(ctx context.Context, t *team, n int) error {
 // the middle.
 func (b *bench) long(ctx context.Context) (err error) {
 	const n = 200
-	t := newTeam(b.srv, defaultProfile, n, b.opts.Partitions, b.say)
+	t := b.team(defaultProfile, n)
 	defer func() { err = errors.Join(err, t.close(ctx)) }()
 	if _, err := t.coldStart(ctx, n); err != nil {
 		return err
@@ -381,7 +383,7 @@ func (b *bench) long(ctx context.Context) (err error) {
 // otherProfile measures kills under another profile.
 func (b *bench) otherProfile(ctx context.Context, p profile, limit float64) (err error) {
 	n := min(profileWorkers, slices.Max(b.opts.Workers))
-	t := newTeam(b.srv, p, n, b.opts.Partitions, b.say)
+	t := b.team(p, n)
 	defer func() { err = errors.Join(err, t.close(ctx)) }()
 	if _, err := t.coldStart(ctx, n); err != nil {
 		return err
@@ -419,8 +421,12 @@ func (b *bench) say(format string, args ...any) {
 	b.print("%7.1fs  %s\n", time.Since(b.begun).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// progress is for who watches; it may be left out.
-func (b *bench) progress(format string, args ...any) { b.say(format, args...) }
+// debug is for who wants to know why.
+func (b *bench) debug(format string, args ...any) {
+	if b.opts.Verbose {
+		b.say(format, args...)
+	}
+}
 
 func (b *bench) print(format string, args ...any) { _, _ = fmt.Fprintf(b.out, format, args...) }
 

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -39,22 +38,15 @@ func (t *team) rolling(ctx context.Context, kill, mixed bool, atMost int) (serie
 	}
 	slices.Sort(order)
 	order = t.leaderAmong(order, atMost)
-	size := len(t.cover.Alive)
-	var joined []*fleet.Process
+	size, old := len(t.cover.Alive), t.ids()
 	for i, n := range order {
 		if mixed && i == len(order)/2 {
-			var err error
-			if joined, err = t.add(1); err != nil {
+			o, err := t.disturb(ctx)
+			if err != nil {
 				return s, err
 			}
 			size++
-			if p, perr := t.pick(true); perr == nil && p.N != n {
-				o, err := t.replace(ctx, p, true)
-				if err != nil {
-					return s, fmt.Errorf("replace the leader: %w", err)
-				}
-				s.add(o)
-			}
+			s.add(o)
 		}
 		p := t.fleet.Procs[n]
 		if p == nil || p.Told() { // it was the leader in the middle
@@ -69,13 +61,50 @@ func (t *team) rolling(ctx context.Context, kill, mixed bool, atMost int) (serie
 	if err := t.settled(ctx, size); err != nil {
 		return s, err
 	}
-	moved, theirs, share := t.cover.Moves-moves, 0, 0
-	for _, p := range joined {
-		theirs += t.cover.Owned(p.N)
-		share += t.spec.Partitions / size
-	}
-	s.moves = Moves{Moved: moved, Least: share, Others: moved - theirs}
+	s.moves = t.movesTo(old, moves)
 	return s, nil
+}
+
+// disturb has another worker join, and the leader die and come back.
+func (t *team) disturb(ctx context.Context) (outcome, error) {
+	joiner, err := t.add(1)
+	if err != nil {
+		return outcome{}, err
+	}
+	err = t.until(ctx, recoveryLimit, "the worker that joins has no id", func() bool { return joiner[0].ID != "" })
+	if err != nil {
+		return outcome{}, err
+	}
+	leader, err := t.pick(true)
+	if err != nil {
+		return outcome{}, err
+	}
+	return t.replace(ctx, leader, true)
+}
+
+// ids are those of the workers that live.
+func (t *team) ids() map[string]bool {
+	ids := make(map[string]bool)
+	for _, w := range t.cover.Alive {
+		ids[w.ID] = true
+	}
+	return ids
+}
+
+// movesTo tells what moved since the fleet had made so many moves: what went to
+// an id that was not among the old ones had to.
+func (t *team) movesTo(old map[string]bool, before int) Moves {
+	m := Moves{Moved: t.cover.Moves - before}
+	newcomers, got := 0, 0
+	for n, w := range t.cover.Alive {
+		if !old[w.ID] {
+			newcomers++
+			got += t.cover.Owned(n)
+		}
+	}
+	m.Least = t.spec.Partitions / len(t.cover.Alive) * newcomers
+	m.Others = m.Moved - got
+	return m
 }
 
 // leaderAmong shortens the list of who is restarted and keeps the leader in it.
@@ -94,6 +123,7 @@ func (t *team) leaderAmong(order []int, atMost int) []int {
 // owned.
 func (t *team) replace(ctx context.Context, p *fleet.Process, kill bool) (outcome, error) {
 	begun := time.Now()
+	t.debug("%s is restarted", p.Label())
 	var wait time.Duration
 	if kill {
 		if err := t.fleet.Kill(p); err != nil {

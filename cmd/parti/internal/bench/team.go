@@ -34,6 +34,7 @@ type team struct {
 	fleet *fleet.Fleet
 	cover *fleet.Coverage
 	say   func(format string, args ...any)
+	debug func(format string, args ...any)
 
 	assigned time.Time // last report of an assignment
 	led      time.Time // last report of a new leader
@@ -42,15 +43,16 @@ type team struct {
 	failed   []string // what OnError was told
 }
 
-func newTeam(srv *natsServer, p profile, size, parts int, say func(string, ...any)) *team {
+func (b *bench) team(p profile, size int) *team {
 	cfg := p.config
 	cfg.KVBucket = newBuckets()
 	if size > 100 {
 		cfg.WorkerIDMax = 2*size - 1
 	}
 	t := &team{
-		srv: srv, spec: workerSpec{URL: srv.url, Config: cfg, Partitions: parts, Connect: p.connect},
-		fleet: fleet.New(), cover: fleet.NewCoverage(parts), say: say, plans: make(map[string]int),
+		srv: b.srv, spec: workerSpec{URL: b.srv.url, Config: cfg, Partitions: b.opts.Partitions, Connect: p.connect},
+		fleet: fleet.New(), cover: fleet.NewCoverage(b.opts.Partitions), say: b.say, debug: b.debug,
+		plans: make(map[string]int),
 	}
 	t.cfg = p.settings()
 	return t
@@ -64,6 +66,7 @@ func (t *team) add(n int) ([]*fleet.Process, error) {
 		if err != nil {
 			return nil, err
 		}
+		t.debug("%s started", p.Label())
 		t.cover.Seen(p.N)
 		started = append(started, p)
 	}
@@ -78,6 +81,7 @@ func (t *team) hear(ev fleet.Event) error {
 	case ev.Ended:
 		t.fleet.Forget(ev.Proc)
 		t.cover.Gone(ev.Proc)
+		t.debug("%s ended", p.Label())
 		if !p.Told() {
 			return fmt.Errorf("%s ended by itself: %w", p.Label(), errors.Join(ev.Err, errors.New(ev.Stderr)))
 		}
@@ -94,6 +98,7 @@ func (t *team) listen(p *fleet.Process, r *fleet.Report) {
 		p.ID = r.Worker
 	}
 	at := time.Unix(0, r.At)
+	t.debug("%s: %s", p.Label(), r)
 	switch r.Kind {
 	case fleet.Started:
 		t.cover.Is(p.N, func(w *fleet.WorkerState) { w.ID, w.Ready, w.Leader = p.ID, true, w.Leader || r.Leader })

@@ -124,24 +124,22 @@ func (t *team) leave(ctx context.Context) (outcome, error) {
 
 // join starts one worker more, up to n.
 func (t *team) join(ctx context.Context, n int) (outcome, error) {
-	moves, begun, before := t.cover.Moves, time.Now(), len(t.cover.Alive)
-	started, err := t.add(n - before)
-	if err != nil {
+	moves, begun, old := t.cover.Moves, time.Now(), t.ids()
+	if _, err := t.add(n - len(old)); err != nil {
 		return outcome{}, err
 	}
 	if err := t.settled(ctx, n); err != nil {
 		return outcome{}, err
 	}
-	moved, theirs := t.cover.Moves-moves, 0
-	for _, p := range started {
-		theirs += t.cover.Owned(p.N)
-	}
-	share := t.spec.Partitions / n * len(started)
-	return outcome{took: t.assigned.Sub(begun), moves: Moves{Moved: moved, Least: share, Others: moved - theirs}}, nil
+	return outcome{took: t.assigned.Sub(begun), moves: t.movesTo(old, moves)}, nil
 }
 
 // quiet checks that nothing happens while something is done to the server.
 func (t *team) quiet(ctx context.Context, during func() error) (plans int, moves Moves, err error) {
+	// The last word on what was before.
+	if err := t.rest(ctx, t.cfg.HeartbeatInterval); err != nil {
+		return 0, Moves{}, err
+	}
 	before, emergencies := t.cover.Moves, t.plans["emergency"]
 	total := 0
 	for _, n := range t.plans {

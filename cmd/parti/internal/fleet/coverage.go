@@ -112,17 +112,6 @@ func (c *Coverage) Victim(leader bool) (proc int, ok bool) {
 	return best, best >= 0
 }
 
-// OwnedBy is how many partitions the worker of an id owned last.
-func (c *Coverage) OwnedBy(id string) int {
-	n := 0
-	for _, last := range c.lastID {
-		if last == id {
-			n++
-		}
-	}
-	return n
-}
-
 // Leader returns the process that leads, if one does.
 func (c *Coverage) Leader() (proc int, ok bool) {
 	for n, w := range c.Alive {

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -22,6 +23,23 @@ type Report struct {
 	Reason  string   `json:"reason,omitempty"`
 	Moves   int      `json:"moves,omitempty"`
 	Text    string   `json:"text,omitempty"`
+}
+
+// String is a report for people.
+func (r *Report) String() string {
+	switch r.Kind {
+	case Started:
+		return fmt.Sprintf("started, leader %v", r.Leader)
+	case Assigned:
+		return fmt.Sprintf("%d partitions taken over, %d given up", len(r.Added), len(r.Removed))
+	case StateChanged:
+		return r.From + " -> " + r.To
+	case LeaderChanged:
+		return fmt.Sprintf("leader %v", r.Leader)
+	case Rebalanced:
+		return fmt.Sprintf("rebalance, %s: %d moves", r.Reason, r.Moves)
+	}
+	return fmt.Sprintf("%s %s", r.Kind, r.Text)
 }
 
 // Kind says what a report is about.
