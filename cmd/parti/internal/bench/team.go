@@ -163,15 +163,27 @@ func (t *team) rest(ctx context.Context, d time.Duration) error {
 	return err
 }
 
+// calm is how long a fleet must look settled: a plan comes in several pieces.
+const calm = 250 * time.Millisecond
+
 // settled waits until n workers have started and share all partitions.
 func (t *team) settled(ctx context.Context, n int) error {
-	return t.until(ctx, patience, "the fleet has not settled", func() bool {
-		if t.cover.Ready() != n || !t.cover.Full() {
-			return false
-		}
+	done := func() bool {
 		_, led := t.cover.Leader()
-		return led && t.cover.Idle() == 0
-	})
+		return led && t.cover.Ready() == n && t.cover.Full() && t.cover.Idle() == 0
+	}
+	for {
+		if err := t.until(ctx, patience, "the fleet has not settled", done); err != nil {
+			return err
+		}
+		moves := t.cover.Moves
+		if err := t.rest(ctx, calm); err != nil {
+			return err
+		}
+		if done() && t.cover.Moves == moves {
+			return nil
+		}
+	}
 }
 
 // randomPhase waits until the fleet has been quiet for a heartbeat, and then to a
