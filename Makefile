@@ -9,11 +9,11 @@ QUIET = $(shell go list ./... | grep -v /test/wall)
 SEEDS ?= 1000
 FUZZTIME ?= 30s
 
-.PHONY: help demo test wall check sim bench fuzz vuln lint fmt clean fmt-check tidy vet race nested
+.PHONY: help demo bench-fleet test wall check sim bench fuzz vuln lint fmt clean fmt-check tidy vet race nested
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## four workers count words; one is killed, one joins; nothing is lost
 	go run ./cmd/parti demo $(ARGS)
@@ -32,6 +32,9 @@ sim: ## simulate fleets from SEEDS seeds (make sim SEEDS=1000)
 
 bench: ## benchmarks; compare two outputs with `make benchstat A=old B=new`
 	go test -run '^$$' -bench . -benchmem ./...
+
+bench-fleet: ## fleets of processes: recovery, moves, idle cost; SHORT=1 some minutes, LONG=1 hours
+	go run ./cmd/parti bench $(if $(SHORT),--short) $(if $(LONG),--long) $(ARGS)
 
 fuzz: ## every fuzz test, each for FUZZTIME (30s)
 	@set -e; for pkg in $$(go list ./...); do \

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/arloliu/parti"
+	"github.com/arloliu/parti/cmd/parti/internal/embed"
 )
 
 // bus is the NATS of one run: a server of its own or a connection to another,
@@ -115,21 +116,9 @@ func (b *bus) embed() error {
 		return err
 	}
 	b.dir = dir
-	b.embedded, err = server.NewServer(&server.Options{
-		ServerName: "parti-demo",
-		Host:       "127.0.0.1",
-		Port:       server.RANDOM_PORT,
-		JetStream:  true,
-		StoreDir:   filepath.Join(dir, "jetstream"),
-		NoLog:      true,
-		NoSigs:     true,
-	})
+	b.embedded, err = embed.Start(embed.Options{Name: "parti-demo", Dir: filepath.Join(dir, "jetstream")})
 	if err != nil {
 		return err
-	}
-	b.embedded.Start()
-	if !b.embedded.ReadyForConnections(10 * time.Second) {
-		return errors.New("the server is not ready after 10s")
 	}
 	b.url = b.embedded.ClientURL()
 	b.about = fmt.Sprintf("embedded nats-server %s on %s, JetStream in %s (removed at the end)",

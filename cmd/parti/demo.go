@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/arloliu/parti"
+	"github.com/arloliu/parti/cmd/parti/internal/fleet"
 )
 
 // The moments of the kill and of the join, in percent of the messages counted.
@@ -36,9 +37,7 @@ const (
 	idleCheck = 3 * time.Second
 	// stallTimeout is when it is given up.
 	stallTimeout = 45 * time.Second
-	// stopTimeout bounds how long a worker takes to leave, killTimeout how long
-	// it has to end.
-	stopTimeout = 10 * time.Second
+	// killTimeout bounds how long a worker has to end.
 	killTimeout = 12 * time.Second
 	// forgetEvery is how many results are kept in the stream.
 	forgetEvery = 2000
@@ -72,8 +71,8 @@ type demo struct {
 	in    *input
 	bus   *bus
 	parts []parti.Partition
-	fleet *fleet
-	cover *coverage
+	fleet *fleet.Fleet
+	cover *fleet.Coverage
 	tally *tally
 
 	publishing bool // has begun
@@ -85,12 +84,12 @@ type demo struct {
 	asked      time.Time // when idle was asked last
 	gaveUp     bool
 
-	killed    *process
+	killed    *fleet.Process
 	killedAt  time.Time
 	inFlight  int     // when it was killed
 	percent   float64 // likewise
 	recovery  time.Duration
-	joined    *process
+	joined    *fleet.Process
 	joinReady bool
 
 	rebalances int
@@ -183,11 +182,8 @@ func (d *demo) work(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d.fleet = newFleet(workerSpec{
-		URL: d.bus.url, Names: d.bus.names, Windows: d.opts.windows, Parts: d.parts,
-		Verbose: d.opts.verbose, DropEvery: d.opts.dropEvery,
-	})
-	d.cover = newCoverage(len(d.parts))
+	d.fleet = fleet.New()
+	d.cover = fleet.NewCoverage(len(d.parts))
 
 	publisherDone := make(chan struct{})
 	publish := func() {
@@ -231,7 +227,7 @@ func (d *demo) loop(ctx context.Context, in <-chan incoming, publish func()) err
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case ev := <-d.fleet.events:
+		case ev := <-d.fleet.Events:
 			err = d.fleetSays(ev)
 		case m := <-in:
 			err = d.take(ctx, m)
@@ -242,12 +238,12 @@ func (d *demo) loop(ctx context.Context, in <-chan incoming, publish func()) err
 			return err
 		}
 		switch {
-		case !d.publishing && d.cover.ready() == d.opts.workers && d.cover.full():
+		case !d.publishing && d.cover.Ready() == d.opts.workers && d.cover.Full():
 			d.show.say("the fleet is complete: %d workers own %d partitions; publishing begins", d.opts.workers, len(d.parts))
 			d.publishing, d.firstSent, d.lastResult = true, time.Now(), time.Now()
 			publish()
 		case !d.publishing && time.Since(begun) > readyTimeout:
-			return fmt.Errorf("the fleet is not complete after %s: %d of %d workers started", readyTimeout, d.cover.ready(), d.opts.workers)
+			return fmt.Errorf("the fleet is not complete after %s: %d of %d workers started", readyTimeout, d.cover.Ready(), d.opts.workers)
 		}
 		if err := d.disturb(); err != nil {
 			return err
@@ -258,12 +254,15 @@ func (d *demo) loop(ctx context.Context, in <-chan incoming, publish func()) err
 	}
 }
 
-func (d *demo) start() (*process, error) {
-	p, err := d.fleet.start()
+func (d *demo) start() (*fleet.Process, error) {
+	p, err := d.fleet.Start(workerCommand, workerSpec{
+		URL: d.bus.url, Names: d.bus.names, Windows: d.opts.windows, Parts: d.parts,
+		Verbose: d.opts.verbose, DropEvery: d.opts.dropEvery,
+	})
 	if err != nil {
 		return nil, err
 	}
-	d.cover.seen(p.n)
+	d.cover.Seen(p.N)
 	return p, nil
 }
 
@@ -299,7 +298,7 @@ func (d *demo) tick(ctx context.Context) error {
 	}
 	d.show.progress(status{
 		counted: d.tally.counted, published: max(d.tally.published, d.tally.counted), total: d.in.messages,
-		bytes: d.tally.bytes, elapsed: d.lastResult.Sub(d.firstSent), workers: d.cover.ready(),
+		bytes: d.tally.bytes, elapsed: d.lastResult.Sub(d.firstSent), workers: d.cover.Ready(),
 	})
 	silent := time.Since(d.lastResult)
 	if !d.published || d.tally.inFlight() == 0 || silent < idleCheck || time.Since(d.asked) < idleCheck {
@@ -326,36 +325,36 @@ func (d *demo) disturb() error {
 		return nil
 	}
 	at := d.tally.percent(d.in.messages)
-	covered := d.cover.full()
+	covered := d.cover.Full()
 	if d.killed != nil && d.recovery == 0 && covered {
 		d.recovery = max(time.Since(d.killedAt), 1)
 		d.show.say("every partition has a live owner again, %s after the kill", seconds(d.recovery))
 	}
 	switch {
 	case d.killed == nil && at >= killAt && (d.tally.inFlight() > 0 || d.published):
-		n, ok := d.cover.victim(d.opts.killLeader)
+		n, ok := d.cover.Victim(d.opts.killLeader)
 		if !ok {
 			return errors.New("there is no worker to kill")
 		}
-		d.killed = d.fleet.procs[n]
-		role, owned := "a follower", d.cover.owned(n)
-		if d.cover.alive[n].leader {
+		d.killed = d.fleet.Procs[n]
+		role, owned := "a follower", d.cover.Owned(n)
+		if d.cover.Alive[n].Leader {
 			role = "the leader"
 		}
-		if err := d.fleet.kill(d.killed); err != nil {
+		if err := d.fleet.Kill(d.killed); err != nil {
 			return err
 		}
 		d.killedAt, d.percent, d.inFlight = time.Now(), at, d.tally.inFlight()
-		d.cover.gone(n)
+		d.cover.Gone(n)
 		d.show.say("KILL  %s, %s with %d partitions, at %.1f %% with %d messages in flight",
-			d.killed.label(), role, owned, d.percent, d.inFlight)
+			d.killed.Label(), role, owned, d.percent, d.inFlight)
 	case d.killed != nil && d.joined == nil && at >= joinAt && (covered || at >= joinLatest):
 		p, err := d.start()
 		if err != nil {
 			return err
 		}
 		d.joined = p
-		d.show.say("JOIN  %s starts, at %.1f %% with %d messages in flight", p.label(), at, d.tally.inFlight())
+		d.show.say("JOIN  %s starts, at %.1f %% with %d messages in flight", p.Label(), at, d.tally.inFlight())
 	}
 	return nil
 }
@@ -368,7 +367,7 @@ func (d *demo) finished() bool {
 	if !d.published || d.tally.matched < d.tally.published {
 		return false
 	}
-	return d.opts.calm || d.joinReady && d.cover.full()
+	return d.opts.calm || d.joinReady && d.cover.Full()
 }
 
 // end ends every worker, by force when it takes too long.
@@ -377,32 +376,32 @@ func (d *demo) end(failed bool) {
 	limit := killTimeout
 	if failed {
 		limit = killTimeout / 2
-		d.show.say("ending %d workers", len(d.fleet.procs))
+		d.show.say("ending %d workers", len(d.fleet.Procs))
 	}
-	d.fleet.tell()
+	d.fleet.TellAll()
 	timeout := time.After(limit)
-	for len(d.fleet.procs) > 0 {
+	for len(d.fleet.Procs) > 0 {
 		select {
-		case ev := <-d.fleet.events:
+		case ev := <-d.fleet.Events:
 			if err := d.fleetSays(ev); err != nil {
 				d.show.say("%s", err)
 			}
 		case <-timeout:
-			d.show.say("%d workers did not end within %s: killed", len(d.fleet.procs), limit)
-			d.fleet.killAll()
+			d.show.say("%d workers did not end within %s: killed", len(d.fleet.Procs), limit)
+			d.fleet.KillAll()
 			timeout = nil
 		}
 	}
-	d.fleet.wg.Wait()
+	d.fleet.Wait()
 }
 
 func (d *demo) summary() summary {
 	s := summary{
-		in: d.in, tally: d.tally, rebalances: d.rebalances, moves: d.cover.moves, forced: d.forced,
+		in: d.in, tally: d.tally, rebalances: d.rebalances, moves: d.cover.Moves, forced: d.forced,
 		recovery: d.recovery, workTime: d.lastResult.Sub(d.firstSent),
 	}
 	if d.killed != nil {
-		s.killed, s.percent, s.inFlight = d.killed.label(), d.percent, d.inFlight
+		s.killed, s.percent, s.inFlight = d.killed.Label(), d.percent, d.inFlight
 	}
 	return s
 }

@@ -12,10 +12,13 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v3"
+
+	"github.com/arloliu/parti/cmd/parti/internal/bench"
 )
 
 // Exit statuses.
@@ -32,7 +35,7 @@ func main() {
 func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	if len(args) < 2 || args[1] != workerCommand {
+	if len(args) < 2 || !slices.ContainsFunc(children, func(c child) bool { return c.name == args[1] }) {
 		// The first signal ends the demo in good order, the second at once: the
 		// handler is gone by then.
 		ctx, stop = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
@@ -65,17 +68,10 @@ func command(stdout, stderr io.Writer) *cli.Command {
 			}
 			return cli.ShowAppHelp(c)
 		},
-		Commands: []*cli.Command{
+		Commands: append(childCommands(stdout),
 			demoCommand(stdout),
-			{
-				Name:   workerCommand,
-				Usage:  "a worker of the demo, started by it",
-				Hidden: true,
-				Action: func(ctx context.Context, _ *cli.Command) error {
-					return runWorker(ctx, os.Stdin, stdout)
-				},
-			},
-			{
+			benchCommand(stdout),
+			&cli.Command{
 				Name:  "version",
 				Usage: "print the version",
 				Action: func(context.Context, *cli.Command) error {
@@ -83,8 +79,35 @@ func command(stdout, stderr io.Writer) *cli.Command {
 					return err
 				},
 			},
-		},
+		),
 	}
+}
+
+// child is a command that this program starts itself with. It reads what it is to
+// do from its standard input and ends with it.
+type child struct {
+	name string
+	run  func(context.Context, io.Reader, io.Writer) error
+}
+
+var children = []child{
+	{workerCommand, runWorker},
+	{bench.WorkerCommand, bench.RunWorker},
+	{bench.ServerCommand, bench.RunServer},
+	{bench.MemoryCommand, bench.RunMemory},
+}
+
+func childCommands(stdout io.Writer) []*cli.Command {
+	var commands []*cli.Command
+	for _, c := range children {
+		commands = append(commands, &cli.Command{
+			Name:   c.name,
+			Usage:  "a process of the demo or the benchmark, started by it",
+			Hidden: true,
+			Action: func(ctx context.Context, _ *cli.Command) error { return c.run(ctx, os.Stdin, stdout) },
+		})
+	}
+	return commands
 }
 
 func demoCommand(stdout io.Writer) *cli.Command {

@@ -193,7 +193,9 @@ func (s *Store) ask(ctx context.Context, calls []apiCall) error {
 	}
 	defer cancel()
 	inbox := s.nc.NewInbox()
-	sub, err := s.nc.SubscribeSync(inbox + ".*")
+	// SubscribeSync would make room for 65,536 answers, half a megabyte.
+	answers := make(chan *nats.Msg, len(calls))
+	sub, err := s.nc.ChanSubscribe(inbox+".*", answers)
 	if err != nil {
 		return openError(err)
 	}
@@ -221,13 +223,15 @@ func (s *Store) ask(ctx context.Context, calls []apiCall) error {
 		}
 	}
 	for range calls {
-		m, err := sub.NextMsgWithContext(ctx)
-		if errors.Is(err, nats.ErrNoResponders) {
+		var m *nats.Msg
+		select {
+		case m = <-answers:
+		case <-ctx.Done():
+			return fmt.Errorf("%w%s", openError(causeOf(ctx, ctx.Err())), s.unanswered(calls, subjects))
+		}
+		if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
 			return fmt.Errorf("%w: nothing answers on %s*: run nats-server with -js, or wait until the cluster has elected a leader",
 				ErrNoJetStream, s.api)
-		}
-		if err != nil {
-			return fmt.Errorf("%w%s", openError(causeOf(ctx, err)), s.unanswered(calls, subjects))
 		}
 		i, err := strconv.Atoi(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:])
 		if err != nil || i < 0 || i >= len(calls) {

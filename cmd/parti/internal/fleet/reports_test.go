@@ -1,4 +1,4 @@
-package main
+package fleet
 
 import (
 	"bytes"
@@ -10,21 +10,22 @@ import (
 )
 
 // sentBy returns the reports that act causes, once time has passed.
-func sentBy(t *testing.T, act func(m *meter)) string {
+func sentBy(t *testing.T, act func(m *Meter)) string {
 	t.Helper()
 	var out bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
-		m := &meter{reports: newReporter(&out)}
+		m := &Meter{Reports: NewReporter(&out)}
 		act(m)
 		time.Sleep(time.Second)
 	})
 	var lines []string
 	dec := json.NewDecoder(&out)
 	for dec.More() {
-		var r report
+		var r Report
 		if err := dec.Decode(&r); err != nil {
 			t.Fatal(err)
 		}
+		r.At = 0
 		b, err := json.Marshal(r)
 		if err != nil {
 			t.Fatal(err)
@@ -37,14 +38,14 @@ func sentBy(t *testing.T, act func(m *meter)) string {
 func TestMeterReportsAPlanOnce(t *testing.T) {
 	tests := []struct {
 		name string
-		act  func(m *meter)
+		act  func(m *Meter)
 		want string
 	}{
-		{"moves first", func(m *meter) { m.AddMoves("scale", 3); m.IncrementRebalance("scale") }, `{"kind":"rebalance","reason":"scale","moves":3}`},
-		{"commit first", func(m *meter) { m.IncrementRebalance("scale"); m.AddMoves("scale", 3) }, `{"kind":"rebalance","reason":"scale","moves":3}`},
-		{"without moves", func(m *meter) { m.IncrementRebalance("cold_start") }, `{"kind":"rebalance","reason":"cold_start"}`},
+		{"moves first", func(m *Meter) { m.AddMoves("scale", 3); m.IncrementRebalance("scale") }, `{"kind":"rebalance","reason":"scale","moves":3}`},
+		{"commit first", func(m *Meter) { m.IncrementRebalance("scale"); m.AddMoves("scale", 3) }, `{"kind":"rebalance","reason":"scale","moves":3}`},
+		{"without moves", func(m *Meter) { m.IncrementRebalance("cold_start") }, `{"kind":"rebalance","reason":"cold_start"}`},
 		{
-			"two plans", func(m *meter) {
+			"two plans", func(m *Meter) {
 				m.IncrementRebalance("scale")
 				time.Sleep(time.Second)
 				m.IncrementRebalance("scale")
@@ -52,8 +53,8 @@ func TestMeterReportsAPlanOnce(t *testing.T) {
 			},
 			`{"kind":"rebalance","reason":"scale"} {"kind":"rebalance","reason":"scale","moves":1}`,
 		},
-		{"leader", func(m *meter) { m.SetLeader(true); m.SetLeader(false) }, `{"kind":"leader","leader":true} {"kind":"leader"}`},
-		{"forced", func(m *meter) { m.IncrementForcedHandoff() }, `{"kind":"forced"}`},
+		{"leader", func(m *Meter) { m.SetLeader(true); m.SetLeader(false) }, `{"kind":"leader","leader":true} {"kind":"leader"}`},
+		{"forced", func(m *Meter) { m.IncrementForcedHandoff() }, `{"kind":"forced"}`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

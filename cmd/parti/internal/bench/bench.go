@@ -1,0 +1,454 @@
+// Package bench measures fleets of worker processes on a NATS server in a process
+// of its own: how long partitions stay without an owner when workers come and go,
+// what moves, and what an idle fleet costs.
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/arloliu/parti"
+)
+
+// Options say what to measure.
+type Options struct {
+	// NATS is the URL of the user's server; "" starts one.
+	NATS string
+	// Monitor is the base URL of the HTTP monitor of the user's server, and
+	// ServerPID its process; without them its messages and its processor time
+	// are not known.
+	Monitor   string
+	ServerPID int
+	// Workers are the sizes of the fleets.
+	Workers    []int
+	Partitions int
+	// Runs of the rows about killed workers.
+	Runs int
+	// Short measures less of everything; Long has 200 workers idle for ten
+	// minutes as well.
+	Short, Long bool
+	// Only are the names of the parts to measure; all when empty.
+	Only []string
+	// ReportOnly makes a missed goal no error.
+	ReportOnly bool
+	// Verbose shows what every worker reports.
+	Verbose bool
+	// JSON is the file to write the rows to as well.
+	JSON string
+}
+
+// Parts are the names for Options.Only.
+var Parts = []string{"cold", "idle", "kill", "stop", "leave", "rolling", "server", "memory", "plain", "fast", "long"}
+
+// ErrMissed is returned when a goal was missed.
+var ErrMissed = errors.New("goals were missed")
+
+// The profiles beside the default.
+var (
+	defaultProfile = profile{}
+	plainProfile   = profile{name: "plain nats.Connect", connect: connect{Plain: true}}
+	fastProfile    = profile{name: "fast profile", connect: connect{Wait: 100 * time.Millisecond}, config: parti.Config{
+		HeartbeatInterval:    250 * time.Millisecond,
+		HeartbeatTTL:         750 * time.Millisecond,
+		EmergencyGracePeriod: 100 * time.Millisecond,
+	}}
+)
+
+// profileWorkers is the size of the fleets of other profiles.
+const profileWorkers = 16
+
+// bench is one run.
+type bench struct {
+	opts  Options
+	out   io.Writer
+	begun time.Time
+	srv   *natsServer
+	rows  []Row
+}
+
+// Run measures and prints the table.
+func Run(ctx context.Context, opts Options, out io.Writer) (err error) {
+	b := &bench{opts: opts, out: out, begun: time.Now()}
+	if b.srv, err = openServer(ctx, opts); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.srv.close()) }()
+	b.print("parti bench: %d partitions, fleets of %v, nats-server %s in a process of its own, %d processors%s\n",
+		opts.Partitions, opts.Workers, b.srv.nc.ConnectedServerVersion(), runtime.NumCPU(), load())
+	err = b.measure(ctx)
+	if len(b.rows) > 0 {
+		b.print("\n")
+		err = errors.Join(err, writeTable(out, b.rows), b.writeJSON())
+	}
+	if err != nil {
+		return err
+	}
+	missed := 0
+	for _, r := range b.rows {
+		if !r.OK {
+			missed++
+		}
+	}
+	b.print("\n%d rows in %s, %d goals missed\n", len(b.rows), time.Since(b.begun).Round(time.Second), missed)
+	if missed > 0 && !opts.ReportOnly {
+		return fmt.Errorf("%w: %d of %d rows", ErrMissed, missed, len(b.rows))
+	}
+	return nil
+}
+
+func (b *bench) wants(part string) bool {
+	return len(b.opts.Only) == 0 || slices.Contains(b.opts.Only, part)
+}
+
+func (b *bench) measure(ctx context.Context) error {
+	if b.wants("memory") {
+		if err := b.memory(ctx); err != nil {
+			return fmt.Errorf("memory: %w", err)
+		}
+	}
+	for _, n := range b.opts.Workers {
+		if err := b.fleet(ctx, n); err != nil {
+			return fmt.Errorf("%d workers: %w", n, err)
+		}
+	}
+	if b.wants("plain") {
+		if err := b.otherProfile(ctx, plainProfile, plainGoal); err != nil {
+			return fmt.Errorf("%s: %w", plainProfile.name, err)
+		}
+	}
+	if b.wants("fast") {
+		if err := b.otherProfile(ctx, fastProfile, fastGoal); err != nil {
+			return fmt.Errorf("%s: %w", fastProfile.name, err)
+		}
+	}
+	if b.opts.Long && b.wants("long") {
+		if err := b.long(ctx); err != nil {
+			return fmt.Errorf("long idle: %w", err)
+		}
+	}
+	return nil
+}
+
+// fleet measures a fleet of n in the default configuration.
+func (b *bench) fleet(ctx context.Context, n int) (err error) {
+	t, err := b.cold(ctx, n)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.close(ctx)) }()
+	for _, part := range []struct {
+		name string
+		do   func(context.Context, *team, int) error
+	}{
+		{"idle", b.idle},
+		{"kill", func(ctx context.Context, t *team, n int) error {
+			return b.kills(ctx, t, n, b.runs(n), followerGoal, leaderGoal, "")
+		}},
+		{"stop", b.stops},
+		{"leave", b.leaves},
+		{"rolling", b.rolling},
+		{"server", b.restart},
+	} {
+		if !b.wants(part.name) {
+			continue
+		}
+		if err := part.do(ctx, t, n); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
+	}
+	return nil
+}
+
+// runs is how often a worker of each kind is killed in a fleet of n.
+func (b *bench) runs(n int) int {
+	if n > 64 {
+		return min(b.opts.Runs, 3)
+	}
+	return b.opts.Runs
+}
+
+// cold starts a fleet several times; the last one stays.
+func (b *bench) cold(ctx context.Context, n int) (*team, error) {
+	runs := 3
+	if b.opts.Short || n > 64 || !b.wants("cold") {
+		runs = 1
+	}
+	var s series
+	for i := range runs {
+		t := b.team(defaultProfile, n)
+		o, err := t.coldStart(ctx, n)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("cold start: %w", err), t.close(ctx))
+		}
+		s.add(o)
+		if i == runs-1 {
+			// What the processes cost to start, two at a time, is not parti's.
+			limit := t.cfg.ColdStartSettle.Seconds() + 1 + 0.05*float64(n)
+			if b.wants("cold") {
+				b.add(newRow(n, "cold start", "s", goal(limit), s.samples))
+			}
+			return t, nil
+		}
+		if err := t.close(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return nil, errors.New("no run")
+}
+
+func (b *bench) idle(ctx context.Context, t *team, n int) error {
+	d := time.Minute
+	if b.opts.Short {
+		d = 20 * time.Second
+	}
+	// What a fleet does when it has just started is over by then.
+	if err := t.rest(ctx, 2*t.cfg.HeartbeatInterval); err != nil {
+		return err
+	}
+	u, err := t.idleFor(ctx, d)
+	if err != nil {
+		return err
+	}
+	b.add(u.rows(n)...)
+	return nil
+}
+
+// kills kills followers and leaders in turn. Who was killed is replaced only when
+// a quarter of the fleet is gone, since a join costs the whole PlannedScaleWindow.
+func (b *bench) kills(ctx context.Context, t *team, n, runs int, follower, leader float64, suffix string) error {
+	var followers, leaders series
+	least := max(2, min(n-2, n*3/4))
+	for i := range 2 * runs {
+		if len(t.cover.Alive) <= least {
+			if err := t.restore(ctx, n); err != nil {
+				return err
+			}
+		}
+		lead := i%2 == 1
+		o, err := t.kill(ctx, lead)
+		if err != nil {
+			return err
+		}
+		if lead {
+			leaders.add(o)
+		} else {
+			followers.add(o)
+		}
+		b.debug("%d workers%s: kill %d of %d: %.2f s", n, suffix, i+1, 2*runs, o.took.Seconds())
+	}
+	b.add(newRow(n, "SIGKILL of a follower"+suffix, "s", goal(follower), followers.samples).withMoves(followers.moves),
+		newRow(n, "SIGKILL of the leader"+suffix, "s", goal(leader), leaders.samples).withMoves(leaders.moves))
+	return t.restore(ctx, n)
+}
+
+func (b *bench) stops(ctx context.Context, t *team, n int) error {
+	runs := 3
+	if b.opts.Short || n > 64 {
+		runs = 1
+	}
+	var s series
+	for range runs {
+		o, err := t.freeze(ctx, n)
+		if err != nil {
+			return err
+		}
+		s.add(o)
+	}
+	limit := t.cfg.HeartbeatTTL + t.cfg.EmergencyGracePeriod + stopSlack
+	b.add(newRow(n, "SIGSTOP of a follower", "s", goal(limit.Seconds()), s.samples).withMoves(s.moves))
+	return nil
+}
+
+// leaves has a follower leave and another worker join.
+func (b *bench) leaves(ctx context.Context, t *team, n int) error {
+	runs := 2
+	if b.opts.Short || n > 64 {
+		runs = 1
+	}
+	var leaves, joins series
+	for range runs {
+		o, err := t.leave(ctx)
+		if err != nil {
+			return err
+		}
+		leaves.add(o)
+		if o, err = t.join(ctx, n); err != nil {
+			return err
+		}
+		joins.add(o)
+	}
+	limit := goal((t.cfg.PlannedScaleWindow + windowSlack).Seconds())
+	b.add(newRow(n, "graceful leave", "s", limit, leaves.samples).withMoves(leaves.moves),
+		newRow(n, "join", "s", limit, joins.samples).withMoves(joins.moves))
+	return nil
+}
+
+// rollingMost is how many of a large fleet are restarted.
+const rollingMost = 20
+
+func (b *bench) rolling(ctx context.Context, t *team, n int) error {
+	most := 64
+	if n > 64 {
+		most = rollingMost
+	}
+	kinds := []struct {
+		what        string
+		kill, mixed bool
+	}{
+		{"rolling restart, SIGKILL", true, false},
+		{"rolling restart, SIGTERM", false, false},
+		{"rolling restart, SIGKILL, one joins", true, true},
+		{"rolling restart, SIGTERM, one joins, leader dies", false, true},
+	}
+	if b.opts.Short {
+		kinds = []struct {
+			what        string
+			kill, mixed bool
+		}{kinds[0], kinds[3]}
+	}
+	for _, k := range kinds {
+		// The window of what came before is over.
+		if err := t.rest(ctx, t.cfg.HeartbeatInterval); err != nil {
+			return err
+		}
+		s, err := t.rolling(ctx, k.kill, k.mixed, most)
+		if err != nil {
+			return fmt.Errorf("%s: %w", k.what, err)
+		}
+		b.add(newRow(n, k.what, "s", nil, s.samples).withMoves(s.moves))
+		if k.mixed { // back to n
+			if _, err := t.leave(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// restart has the server away for 3 s.
+func (b *bench) restart(ctx context.Context, t *team, n int) error {
+	if b.srv.own == nil {
+		return nil
+	}
+	plans, moves, err := t.quiet(ctx, func() error {
+		if err := b.srv.restart(ctx, 3*time.Second); err != nil {
+			return err
+		}
+		d := 3 * t.cfg.HeartbeatTTL
+		if b.opts.Short {
+			d = t.cfg.HeartbeatTTL + 2*t.cfg.EmergencyGracePeriod
+		}
+		return t.rest(ctx, d)
+	})
+	b.add(newRow(n, "server away for 3 s: rebalances", "", goal(0), []float64{float64(plans)}).withMoves(moves))
+	return err
+}
+
+// long has a fleet of 200 idle for ten minutes, with a restart of the server in
+// the middle.
+func (b *bench) long(ctx context.Context) (err error) {
+	const n = 200
+	t := b.team(defaultProfile, n)
+	defer func() { err = errors.Join(err, t.close(ctx)) }()
+	if _, err := t.coldStart(ctx, n); err != nil {
+		return err
+	}
+	if err := t.rest(ctx, 2*t.cfg.PlannedScaleWindow); err != nil {
+		return err
+	}
+	plans, moves, err := t.quiet(ctx, func() error {
+		for i := range 2 {
+			if i > 0 && b.srv.own != nil {
+				if err := b.srv.restart(ctx, time.Second); err != nil {
+					return err
+				}
+			}
+			if err := t.rest(ctx, 5*time.Minute); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	b.add(newRow(n, "10 min idle, server restarted once: rebalances", "", goal(0), []float64{float64(plans)}).withMoves(moves))
+	return err
+}
+
+// otherProfile measures kills under another profile.
+func (b *bench) otherProfile(ctx context.Context, p profile, limit float64) (err error) {
+	n := min(profileWorkers, slices.Max(b.opts.Workers))
+	t := b.team(p, n)
+	defer func() { err = errors.Join(err, t.close(ctx)) }()
+	if _, err := t.coldStart(ctx, n); err != nil {
+		return err
+	}
+	return b.kills(ctx, t, n, b.runs(n), limit, limit, ", "+p.name)
+}
+
+func (b *bench) memory(ctx context.Context) error {
+	runs := 3
+	if b.opts.Short {
+		runs = 1
+	}
+	var kb, routines []float64
+	for range runs {
+		f, err := memory(ctx, b.srv)
+		if err != nil {
+			return err
+		}
+		kb, routines = append(kb, f.KB), append(routines, f.Goroutines)
+	}
+	b.add(newRow(memoryWorkers, "memory of a manager", "KB", goal(memoryGoal), kb),
+		newRow(memoryWorkers, "goroutines of a manager", "", goal(goroutineGoal), routines))
+	return nil
+}
+
+// add takes rows and says that they are there.
+func (b *bench) add(rows ...Row) {
+	b.rows = append(b.rows, rows...)
+	for _, r := range rows {
+		b.say("%d workers, %s: median %s, worst %s %s %s", r.Workers, r.What, number(r.Median), number(r.Worst), r.Unit, r.verdict())
+	}
+}
+
+func (b *bench) say(format string, args ...any) {
+	b.print("%7.1fs  %s\n", time.Since(b.begun).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// debug is for who wants to know why.
+func (b *bench) debug(format string, args ...any) {
+	if b.opts.Verbose {
+		b.say(format, args...)
+	}
+}
+
+func (b *bench) print(format string, args ...any) { _, _ = fmt.Fprintf(b.out, format, args...) }
+
+func (b *bench) writeJSON() error {
+	if b.opts.JSON == "" {
+		return nil
+	}
+	text, err := json.MarshalIndent(b.rows, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(b.opts.JSON, append(text, '\n'), 0o600)
+}
+
+// load is the load of the machine, where that is known.
+func load() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return ""
+	}
+	if i := slices.Index(text, ' '); i > 0 {
+		text = text[:i]
+	}
+	return ", load " + string(text)
+}

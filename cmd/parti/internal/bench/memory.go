@@ -1,0 +1,153 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"runtime"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/arloliu/parti"
+	"github.com/arloliu/parti/cmd/parti/internal/fleet"
+	"github.com/arloliu/parti/source"
+	"github.com/arloliu/parti/strategy"
+)
+
+// What memory is measured with.
+const (
+	memoryWorkers    = 10
+	memoryPartitions = 1000
+	memoryGoal       = 100 // KB per manager
+	goroutineGoal    = 10  // per manager
+)
+
+type memorySpec struct {
+	URL    string
+	Config parti.Config
+}
+
+// footprint is what one manager takes beside its connection.
+type footprint struct {
+	KB         float64
+	Goroutines float64
+}
+
+// RunMemory is the life of a process in which several managers run, to see what
+// each of them takes beside its connection.
+func RunMemory(ctx context.Context, in io.Reader, out io.Writer) error {
+	var spec memorySpec
+	return fleet.Serve(ctx, in, &spec, func(ctx context.Context) error {
+		took, err := measureMemory(ctx, spec)
+		if err != nil {
+			return err
+		}
+		text, err := json.Marshal(took)
+		if err != nil {
+			return err
+		}
+		fleet.NewReporter(out).Send(fleet.Report{Kind: fleet.Said, Text: string(text)})
+		return nil
+	})
+}
+
+func measureMemory(ctx context.Context, spec memorySpec) (footprint, error) {
+	src := source.NewStatic(partitions(memoryPartitions))
+	strat := strategy.NewConsistentHash()
+	conns := make([]jetstream.JetStream, memoryWorkers)
+	for i := range conns {
+		nc, err := nats.Connect(spec.URL, parti.NATSOptions()...)
+		if err != nil {
+			return footprint{}, fmt.Errorf("connect to %s: %w", spec.URL, err)
+		}
+		defer nc.Close()
+		if conns[i], err = jetstream.New(nc); err != nil {
+			return footprint{}, err
+		}
+		// The first request makes the connection's own part complete.
+		if _, err := conns[i].AccountInfo(ctx); err != nil {
+			return footprint{}, err
+		}
+	}
+	heapBefore, routinesBefore := inUse()
+	managers := make([]*parti.Manager, memoryWorkers)
+	errs := make([]error, memoryWorkers)
+	var wg sync.WaitGroup
+	for i := range managers {
+		wg.Go(func() {
+			if managers[i], errs[i] = parti.NewManager(&spec.Config, conns[i], src, strat); errs[i] == nil {
+				errs[i] = managers[i].Start(ctx)
+			}
+		})
+	}
+	wg.Wait()
+	defer func() {
+		for _, m := range managers {
+			if m != nil {
+				_ = m.Stop(context.WithoutCancel(ctx))
+			}
+		}
+	}()
+	for _, err := range errs {
+		if err != nil {
+			return footprint{}, err
+		}
+	}
+	cfg := spec.Config
+	parti.SetDefaults(&cfg)
+	if err := pause(ctx, 2*cfg.HeartbeatInterval); err != nil {
+		return footprint{}, err
+	}
+	heap, routines := inUse()
+	return footprint{
+		KB:         (heap - heapBefore) / 1024 / memoryWorkers,
+		Goroutines: float64(routines-routinesBefore) / memoryWorkers,
+	}, nil
+}
+
+// inUse is the heap that is in use after a collection, and the goroutines.
+func inUse() (heap float64, routines int) {
+	runtime.GC()
+	runtime.GC() // what finalizers and pools held on to
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapInuse), runtime.NumGoroutine()
+}
+
+// memory measures in a process of its own.
+func memory(ctx context.Context, srv *natsServer) (footprint, error) {
+	cfg := parti.Config{KVBucket: newBuckets()}
+	f := fleet.New()
+	if _, err := f.Start(MemoryCommand, memorySpec{URL: srv.url, Config: cfg}); err != nil {
+		return footprint{}, err
+	}
+	var got footprint
+	var said bool
+	var ended error
+	stderr := ""
+	stop := context.AfterFunc(ctx, f.TellAll)
+	defer stop()
+	for len(f.Procs) > 0 {
+		switch ev := <-f.Events; {
+		case ev.Ended:
+			f.Forget(ev.Proc)
+			ended = ev.Err
+		case ev.Report != nil:
+			said = json.Unmarshal([]byte(ev.Report.Text), &got) == nil
+		default:
+			stderr = ev.Stderr
+		}
+	}
+	f.Wait()
+	switch err := srv.remove(context.WithoutCancel(ctx), cfg.KVBucket); {
+	case ctx.Err() != nil:
+		return got, ctx.Err()
+	case ended != nil || !said:
+		return got, fmt.Errorf("the process that measures memory ended: %w: %s", ended, stderr)
+	default:
+		return got, err
+	}
+}
