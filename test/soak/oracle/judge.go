@@ -367,7 +367,7 @@ func (j *judge) killed(r Record) {
 			p.told, p.group = nil, nil
 			j.moving--
 		}
-		o := Orphan{Part: i, Killed: r.At}
+		o := Orphan{Part: i, From: proc, Killed: r.At}
 		for n := range p.msgs {
 			if m := &p.msgs[n]; m.proc == proc && (m.state == received || m.state == handled) {
 				o.Outstanding++

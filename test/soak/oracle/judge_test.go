@@ -239,7 +239,7 @@ func TestOrphan(t *testing.T) {
 	granted := s.grant(2, 2).at
 	first := s.message(Received, 2, 2, 2).at
 	v := Judge(1, s.message(Handled, 2, 2, 2).work(2, 2, 3, 4).records)
-	want := Orphan{Killed: killed, Granted: granted, First: first, To: 2, Excused: 1, Outstanding: 1}
+	want := Orphan{From: 1, Killed: killed, Granted: granted, First: first, To: 2, Excused: 1, Outstanding: 1}
 	if len(v.Moves) != 0 || len(v.Orphans) != 1 || v.Orphans[0] != want || !v.OK() {
 		t.Errorf("moves %+v, orphans %+v, want %+v, faults %v", v.Moves, v.Orphans, want, v.Faults)
 	}

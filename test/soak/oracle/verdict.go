@@ -79,6 +79,7 @@ func (m Move) Pause() time.Duration { return time.Duration(m.First - m.Idle) }
 // Orphan is a partition whose owner was killed.
 type Orphan struct {
 	Part        int
+	From        int // process
 	Killed      int64
 	Granted     int64 // to the next owner; 0 if to none
 	First       int64 // message at the next owner; 0 if there was none
