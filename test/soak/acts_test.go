@@ -45,7 +45,10 @@ func (r *run) crash() error {
 	if err := r.killed(live[r.rng.IntN(len(live))], r.rng.IntN(2) == 0); err != nil {
 		return err
 	}
-	return r.settle()
+	if err := r.settle(); err != nil {
+		return err
+	}
+	return r.think() // until new owners have begun, most often
 }
 
 // killed kills a worker and starts another one, at once or when the partitions

@@ -34,16 +34,11 @@ func (b *backlog) fill(ctx context.Context, want int) error {
 			missing = append(missing, [2]int{part, b.published[part] + 1 + i})
 		}
 	}
-	for try := 0; len(missing) > 0; try++ {
-		failed, err := b.publish(ctx, missing)
-		if err != nil && (!b.retry || try == 100) {
-			return err
-		}
-		if missing = failed; len(missing) > 0 {
-			if err := pause(ctx, 100*time.Millisecond); err != nil {
-				return err
-			}
-		}
+	if err := insist(ctx, b.retry, func() error {
+		missing, err = b.publish(ctx, missing)
+		return err
+	}); err != nil {
+		return err
 	}
 	for part, n := range waiting {
 		if n < want {
@@ -79,7 +74,17 @@ func (b *backlog) publish(ctx context.Context, msgs [][2]int) (failed [][2]int, 
 }
 
 // waiting returns how many messages of each partition are not acknowledged.
-func (b *backlog) waiting(ctx context.Context) ([]int, error) {
+func (b *backlog) waiting(ctx context.Context) (out []int, err error) {
+	err = insist(ctx, b.retry, func() error {
+		out, err = b.ask(ctx)
+		return err
+	})
+	return out, err
+}
+
+func (b *backlog) ask(ctx context.Context) ([]int, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
 	out := make([]int, len(b.published))
 	list := b.stream.ListConsumers(ctx)
 	seen := 0
@@ -123,7 +128,7 @@ func (b *backlog) left(ctx context.Context) error {
 	}
 	info, err := b.stream.Info(ctx, jetstream.WithSubjectFilter("work.>"))
 	if err != nil {
-		return fmt.Errorf("stream: %w", err)
+		return fmt.Errorf("read stream: %w", err)
 	}
 	for part, n := range waiting {
 		if info.Config.Retention != jetstream.LimitsPolicy {
@@ -134,6 +139,20 @@ func (b *backlog) left(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// insist calls f again while it fails, if that is wanted: a cluster that elects a
+// leader answers nobody.
+func insist(ctx context.Context, wanted bool, f func() error) error {
+	for try := 1; ; try++ {
+		err := f()
+		if err == nil || !wanted || try == 100 {
+			return err
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -20,6 +20,7 @@ type result struct {
 	notes map[string]int
 	dir   string
 	kills int
+	stall time.Duration // of the runner, at worst
 }
 
 // counted are the moves with enough messages waiting.
@@ -66,6 +67,29 @@ func (r *result) firsts() (firsts, grants []time.Duration) {
 	return firsts, grants
 }
 
+// orphans shows, kill by kill, when each partition had its first message at its
+// new owner, counted from the grant.
+func (r *result) orphans() string {
+	var b strings.Builder
+	killed := int64(0)
+	for _, o := range r.Orphans {
+		if o.Killed != killed {
+			killed = o.Killed
+			_, _ = fmt.Fprintf(&b, "\nprocess %d killed, granted again from %s on; first messages after the grant:",
+				o.From, short(time.Duration(o.Granted-o.Killed)))
+		}
+		first := "never"
+		if o.First != 0 {
+			first = short(time.Duration(o.First - o.Granted))
+		}
+		_, _ = fmt.Fprintf(&b, " %s %s", partitionKey(o.Part), first)
+		if o.Excused > 0 {
+			_, _ = fmt.Fprintf(&b, " (%d again)", o.Excused)
+		}
+	}
+	return b.String()
+}
+
 // mostExcused is the largest number of messages doubled in one partition by one
 // kill.
 func (r *result) mostExcused() int {
@@ -85,16 +109,24 @@ func (r *result) check(t *testing.T) {
 	if !r.OK() {
 		t.Errorf("%s: faults %v; histories in %s", r.name, r.Count, r.dir)
 	}
-	if n, inFlight, replanned, _ := r.counted(); r.moves > 0 {
-		if n < r.moves {
-			t.Errorf("%s: %d moves with %d messages waiting, want %d", r.name, n, r.waiting, r.moves)
-		}
-		if 2*inFlight < n || 10*replanned < n {
-			t.Errorf("%s: of %d moves %d with a handler in flight and %d re-planned, want a half and a tenth", r.name, n, inFlight, replanned)
-		}
+	if n, _, _, _ := r.counted(); n < r.moves {
+		t.Errorf("%s: %d moves with %d messages waiting, want %d", r.name, n, r.waiting, r.moves)
 	}
 	if r.kills < r.form.kills {
 		t.Errorf("%s: the leader was killed %d times, want %d", r.name, r.kills, r.form.kills)
+	}
+}
+
+// checkAll checks what holds for all runs together.
+func checkAll(t *testing.T, results []*result) {
+	t.Helper()
+	var moves, inFlight, replanned int
+	for _, r := range results {
+		n, f, p, _ := r.counted()
+		moves, inFlight, replanned = moves+n, inFlight+f, replanned+p
+	}
+	if 2*inFlight < moves || 10*replanned < moves {
+		t.Errorf("of %d moves %d with a handler in flight and %d re-planned, want a half and a tenth", moves, inFlight, replanned)
 	}
 }
 
@@ -139,6 +171,7 @@ func table(results []*result) string {
 	row("kill to grant p50", func(r *result) string { _, g := r.firsts(); return short(at(g, 50)) })
 	row("grant to first message p50", func(r *result) string { f, _ := r.firsts(); return short(at(f, 50)) })
 	row("worst", func(r *result) string { f, _ := r.firsts(); return short(at(f, 100)) })
+	row("worst stall of the machine", func(r *result) string { return short(r.stall) })
 	row("took", func(r *result) string { return r.took.Round(100 * time.Millisecond).String() })
 	_ = w.Flush()
 	for _, r := range results {

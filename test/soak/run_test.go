@@ -36,12 +36,12 @@ type form struct {
 	leaves     int // graceful ones, each followed by a join
 	seed       uint64
 	// outage restarts the server that leads the stream, halfway.
-	outage func(ctx context.Context, r *run) error
+	outage func(r *run) error
 }
 
 const (
 	// settleLimit bounds how long the fleet may take to do what it was told.
-	settleLimit = 60 * time.Second
+	settleLimit = 2 * time.Minute
 	// askAgain is when it is told again, since a leader that died has forgotten.
 	askAgain = 2 * time.Second
 	// slack is how much more than wanted waits, since handlers go on.
@@ -64,6 +64,7 @@ type run struct {
 	targets []int
 	leaders []int // processes killed while they led
 	took    time.Duration
+	stalls  *stalls
 }
 
 // runForm makes one run and returns what its history comes to.
@@ -74,9 +75,9 @@ func runForm(t *testing.T, f form, url string, nc *nats.Conn) *result {
 	file, err := os.Create(historyFile(dir, 0))
 	must(t, err)
 	defer func() { _ = file.Close() }()
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(2000))
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(2000), jetstream.WithPublishAsyncTimeout(30*time.Second))
 	must(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute+time.Duration(f.moves)*200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute+time.Duration(f.moves)*300*time.Millisecond)
 	defer cancel()
 	r := &run{
 		form: f, t: t, ctx: ctx, url: url, dir: dir, js: js, own: &journal{file: file, out: io.Discard},
@@ -90,11 +91,13 @@ func runForm(t *testing.T, f form, url string, nc *nats.Conn) *result {
 	r.fleet = newFleet(spec{
 		URL: url, Dir: dir, Partitions: f.partitions, Replicas: f.replicas, Storage: storage, Seed: f.seed,
 	}, r.own)
+	r.stalls = watchStalls()
 	err = r.play()
+	r.stalls.end()
 	if err != nil {
 		err = fmt.Errorf("%w\n%s", err, r.status())
 	}
-	if endErr := r.fleet.end(30 * time.Second); err == nil {
+	if endErr := r.fleet.end(3 * handoffTimeout); err == nil {
 		err = endErr
 	}
 	r.took = time.Since(began)
@@ -129,14 +132,12 @@ func (r *run) publishTargets() error {
 	if err != nil {
 		return err
 	}
-	for try := 0; ; try++ {
-		if _, err = r.kv.Put(r.ctx, targetsKey, value); err == nil || r.outage == nil || try == 100 {
-			return err
-		}
-		if err := pause(r.ctx, 100*time.Millisecond); err != nil {
-			return err
-		}
-	}
+	return insist(r.ctx, r.outage != nil, func() error {
+		ctx, cancel := context.WithTimeout(r.ctx, 10*time.Second)
+		defer cancel()
+		_, err := r.kv.Put(ctx, targetsKey, value)
+		return err
+	})
 }
 
 // play is the run itself.
@@ -189,7 +190,7 @@ func (r *run) schedule() []act {
 	spread(r.crashes, r.crash)
 	spread(r.leaves, r.leaveAndJoin)
 	if r.outage != nil {
-		acts = append(acts, act{at: r.moves / 2, do: func() error { return r.outage(r.ctx, r) }})
+		acts = append(acts, act{at: r.moves / 2, do: func() error { return r.outage(r) }})
 	}
 	slices.SortStableFunc(acts, func(a, b act) int { return a.at - b.at })
 	return acts
@@ -367,7 +368,7 @@ func (r *run) judge() *result {
 			v.Orphans[i].Leader = v.Orphans[i].Leader || v.Orphans[i].From == l
 		}
 	}
-	res := &result{form: r.form, Verdict: v, took: r.took, notes: r.fleet.notes, dir: r.dir, kills: len(r.leaders)}
+	res := &result{form: r.form, Verdict: v, took: r.took, notes: r.fleet.notes, dir: r.dir, kills: len(r.leaders), stall: r.stalls.worst}
 	return res
 }
 

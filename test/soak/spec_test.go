@@ -21,6 +21,9 @@ const (
 	durablePrefix = "soak"
 )
 
+// handoffTimeout is for workers and their helpers: no handoff is to be forced.
+const handoffTimeout = 30 * time.Second
+
 // spec is what a worker process reads first from its standard input.
 type spec struct {
 	URL        string
@@ -32,13 +35,18 @@ type spec struct {
 	Seed       uint64
 }
 
-// config has windows of milliseconds, so that many moves fit into little time.
-// What tells a dead worker from a slow one is short too, but not so short that a
-// busy machine kills.
+// config has windows of milliseconds, so that many moves fit into little time, and
+// little grace for a worker whose connection is gone. What tells a hanging worker
+// or a stuck handler from a slow one is long: nobody hangs here, and a busy machine
+// must not look like it.
 func (s spec) config() *parti.Config {
 	cfg := &parti.Config{
 		HeartbeatInterval:    time.Second,
-		HeartbeatTTL:         5 * time.Second,
+		HeartbeatTTL:         30 * time.Second,
+		HandoffTimeout:       handoffTimeout,
+		ShutdownTimeout:      2 * handoffTimeout,
+		OperationTimeout:     30 * time.Second,
+		StartupTimeout:       time.Minute,
 		ColdStartWindow:      20 * time.Second,
 		ColdStartSettle:      time.Second,
 		PlannedScaleWindow:   50 * time.Millisecond,
@@ -58,6 +66,7 @@ func (s spec) durable() subscription.DurableConfig {
 		ConsumerPrefix:  durablePrefix,
 		SubjectTemplate: "work.{{.PartitionID}}",
 		Backoff:         []time.Duration{5 * time.Millisecond},
+		HandoffTimeout:  handoffTimeout,
 	}
 }
 
