@@ -8,12 +8,15 @@ NESTED := $(filter-out ./tools/,$(dir $(shell find . -mindepth 2 -name go.mod -n
 QUIET = $(shell go list ./... | grep -v /test/wall)
 SEEDS ?= 1000
 FUZZTIME ?= 30s
+MOVES ?= 10000
+KILLS ?= 30
+SEED ?= 1
 
-.PHONY: help demo bench-fleet test wall check sim bench fuzz vuln lint fmt clean fmt-check tidy vet race nested
+.PHONY: help demo bench-fleet test wall check sim soak soak-kills soak-r3 bench fuzz vuln lint fmt clean fmt-check tidy vet race nested
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## four workers count words; one is killed, one joins; nothing is lost
 	go run ./cmd/parti demo $(ARGS)
@@ -29,6 +32,15 @@ check: fmt-check tidy vet lint test nested race ## everything that a change must
 
 sim: ## simulate fleets from SEEDS seeds (make sim SEEDS=1000)
 	go test ./internal/sim -count=1 -timeout=0 -run '^TestSim$$' -args -seeds=$(SEEDS)
+
+soak: ## move partitions MOVES times under load on all kinds of streams (make soak MOVES=600 SEED=1)
+	go test ./test/soak -count=1 -timeout=0 -v -run '^TestSoak$$' -args -moves=$(MOVES) -seed=$(SEED)
+
+soak-kills: ## kill KILLS workers under load
+	go test ./test/soak -count=1 -timeout=0 -v -run '^TestKills$$' -args -kills=$(KILLS) -seed=$(SEED)
+
+soak-r3: ## move partitions on three nodes, and restart the one that leads the stream
+	go test ./test/soak -count=1 -timeout=0 -v -run '^TestR3$$' -args -r3 -seed=$(SEED)
 
 bench: ## benchmarks; compare two outputs with `make benchstat A=old B=new`
 	go test -run '^$$' -bench . -benchmem ./...

@@ -1,7 +1,9 @@
 package subscription
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -15,50 +17,86 @@ const maxUnconfirmed = 256
 // acks remembers acknowledgements that were sent without waiting for an answer,
 // and asks for the answers later: one for all of them, since a connection
 // delivers in order and a server handles a consumer's acknowledgements in order.
-// If the connection was lost in between, each is asked for.
+// Then it looks whether all have arrived, since those sent while the connection
+// was lost, or while the durable had no leader, have not; each is asked for then.
 type acks struct {
 	nc *nats.Conn
 
 	mu         sync.Mutex
-	replies    []string // where the acknowledgements went, oldest first
-	reconnects uint64   // before the first of them
+	all        []sentAck // oldest first
+	reconnects uint64    // before the first of them
 }
+
+// sentAck is an acknowledgement that was sent.
+type sentAck struct {
+	reply string // where it went
+	seq   uint64 // of the message in the stream
+}
+
+// reach is how far a durable has come, by sequence of the stream: everything up to
+// floor is acknowledged, and everything up to delivered has been delivered.
+type reach struct{ floor, delivered uint64 }
 
 // sent notes an acknowledgement; it reports whether it is time to confirm.
-func (a *acks) sent(reply string) bool {
+func (a *acks) sent(reply string, seq uint64) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.replies) == 0 {
+	if len(a.all) == 0 {
 		a.reconnects = a.nc.Stats().Reconnects
 	}
-	a.replies = append(a.replies, reply)
-	return len(a.replies) >= maxUnconfirmed
+	a.all = append(a.all, sentAck{reply, seq})
+	return len(a.all) >= maxUnconfirmed
 }
 
-// confirm returns nil when the server has answered for everything noted.
-func (a *acks) confirm(ctx context.Context) error {
+// confirm returns nil when the server knows of everything noted. Look says how
+// far the durable has come. A durable that has a new leader may have forgotten
+// deliveries; it ignores acknowledgements for them, and they come again. Confirm
+// counts them.
+func (a *acks) confirm(ctx context.Context, look func(ctx context.Context, reconnected bool) (reach, error)) (forgotten int, err error) {
 	a.mu.Lock()
-	ask, reconnects := slices.Clone(a.replies), a.reconnects
+	ask, reconnects := slices.Clone(a.all), a.reconnects
 	a.mu.Unlock()
-	if len(ask) == 0 {
-		return nil
-	}
 	n := len(ask)
-	if last := ask[n-1:]; a.nc.Stats().Reconnects == reconnects {
-		ask = last
+	if n == 0 {
+		return 0, nil
 	}
-	for _, reply := range ask {
-		if _, err := a.nc.RequestWithContext(ctx, reply, []byte("+ACK")); err != nil {
-			return fmt.Errorf("confirm acknowledgement: %w", err)
+	first, cancel := context.WithTimeout(ctx, answerTimeout/2)
+	err = a.ask(first, ask[n-1])
+	cancel()
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return 0, err
+	}
+	at, lookErr := look(ctx, a.nc.Stats().Reconnects != reconnects)
+	if lookErr != nil {
+		return 0, errors.Join(err, lookErr)
+	}
+	highest := slices.MaxFunc(ask, func(x, y sentAck) int { return cmp.Compare(x.seq, y.seq) }).seq
+	switch {
+	case err == nil && at.floor >= highest:
+	case err != nil && at.delivered >= highest:
+		return 0, err
+	default:
+		for _, s := range ask {
+			if s.seq > at.delivered {
+				forgotten++
+				continue
+			}
+			if err := a.ask(ctx, s); err != nil {
+				return 0, err
+			}
 		}
-	}
-	if len(ask) < n && a.nc.Stats().Reconnects != reconnects {
-		return a.confirm(ctx) // the answer may be from after the loss: ask for each
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.replies = append(a.replies[:0], a.replies[n:]...)
+	a.all = append(a.all[:0], a.all[n:]...)
 	a.reconnects = a.nc.Stats().Reconnects
+	return forgotten, nil
+}
+
+func (a *acks) ask(ctx context.Context, s sentAck) error {
+	if _, err := a.nc.RequestWithContext(ctx, s.reply, []byte("+ACK")); err != nil {
+		return fmt.Errorf("confirm acknowledgement: %w", err)
+	}
 	return nil
 }
 
@@ -66,12 +104,12 @@ func (a *acks) confirm(ctx context.Context) error {
 func (a *acks) forget() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.replies = nil
+	a.all = nil
 }
 
 // empty reports whether nothing is without an answer.
 func (a *acks) empty() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return len(a.replies) == 0
+	return len(a.all) == 0
 }

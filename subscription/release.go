@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime/debug"
 	"time"
 
@@ -36,12 +37,16 @@ func (p *partition) ack(msg jetstream.Msg) bool {
 // acknowledged notes that a message is dealt with and its acknowledgement sent.
 func (p *partition) acknowledged(msg jetstream.Msg) {
 	p.stats.done()
-	if !p.acks.sent(msg.Reply()) {
+	var seq uint64
+	if meta, err := msg.Metadata(); err == nil {
+		seq = meta.Sequence.Stream
+	}
+	if !p.acks.sent(msg.Reply(), seq) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(p.work, answerTimeout)
 	defer cancel()
-	if err := p.acks.confirm(ctx); err != nil {
+	if err := p.confirm(ctx); err != nil {
 		p.cfg.Logger.Debug("acknowledgements not confirmed yet", "partition", p.id, "error", err)
 	}
 }
@@ -118,7 +123,10 @@ func (p *partition) letGo(left []jetstream.Msg) {
 // confirm waits for the answers to what was acknowledged. A durable that has been
 // deleted has none to give.
 func (p *partition) confirm(ctx context.Context) error {
-	err := p.acks.confirm(ctx)
+	forgotten, err := p.acks.confirm(ctx, p.reached)
+	if forgotten > 0 {
+		p.cfg.Logger.Warn("the server has forgotten deliveries: their messages come again", "partition", p.id, "messages", forgotten)
+	}
 	if !errors.Is(err, nats.ErrNoResponders) {
 		return err
 	}
@@ -127,6 +135,24 @@ func (p *partition) confirm(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// reached asks the server how far the durable has come. Out of order that does
+// not tell what was acknowledged; what is known is then whether the connection was
+// lost.
+func (p *partition) reached(ctx context.Context, reconnected bool) (reach, error) {
+	if p.cfg.Unordered {
+		if reconnected {
+			return reach{delivered: math.MaxUint64}, nil
+		}
+		return reach{math.MaxUint64, math.MaxUint64}, nil
+	}
+	cons, err := p.js.Consumer(ctx, p.cfg.StreamName, p.durable)
+	if err != nil {
+		return reach{}, fmt.Errorf("read durable %s: %w", p.durable, err)
+	}
+	info := cons.CachedInfo()
+	return reach{info.AckFloor.Stream, info.Delivered.Stream}, nil
 }
 
 // unlessGone is nil for the errors of a durable that does not exist.

@@ -1,6 +1,8 @@
 package natskv_test
 
 import (
+	"maps"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,6 +77,53 @@ func TestMarkersExpire(t *testing.T) {
 			if err := s.Delete(ctx, 0, "k", rev); err != nil {
 				t.Fatal(err)
 			}
+		}
+	})
+}
+
+// A cluster loses what it is asked about a stream that has no leader yet.
+func TestOpenAsksAgain(t *testing.T) {
+	inBubble(t, config(), func(t *testing.T, js jetstream.JetStream, _ *natskv.Store) {
+		t.Helper()
+		nc := js.Conn()
+		asked := map[string]int{}
+		sub, err := nc.Subscribe("LOSSY.>", func(m *nats.Msg) {
+			request := strings.TrimPrefix(m.Subject, "LOSSY.")
+			if asked[request]++; asked[request] == 1 {
+				return
+			}
+			if err := nc.PublishRequest("$JS.API."+request, m.Reply, m.Data); err != nil {
+				t.Error(err)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lossy, err := jetstream.NewWithAPIPrefix(nc, "LOSSY")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := config()
+		cfg.Buckets[1], cfg.Buckets[2] = "absent", "too" // others exist
+		begun := time.Now()
+		s, err := natskv.Open(t.Context(), lossy, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		if took := time.Since(begun); took > 3*time.Second {
+			t.Errorf("opened after %v, want to ask again after a second", took)
+		}
+		if err := sub.Unsubscribe(); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		want := map[string]int{
+			"STREAM.INFO.KV_ids": 2, "STREAM.INFO.KV_assignments": 2, "STREAM.INFO.KV_absent": 2, "STREAM.INFO.KV_too": 2,
+			"STREAM.CREATE.KV_absent": 2, "STREAM.CREATE.KV_too": 2,
+		}
+		if !maps.Equal(asked, want) {
+			t.Errorf("asked %v, want %v", asked, want)
 		}
 	})
 }

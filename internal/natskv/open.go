@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -153,8 +154,10 @@ type apiCall struct {
 	bucket int
 	verb   string
 	config *jetstream.StreamConfig
-	answer apiAnswer
+	answer *apiAnswer // nil until it has come
 }
+
+func (c apiCall) unanswered() bool { return c.answer == nil }
 
 type apiAnswer struct {
 	Error *jetstream.APIError `json:"error"`
@@ -183,6 +186,11 @@ func (s *Store) outcome(c apiCall) error {
 	return s.check(name, c.answer.Config)
 }
 
+// askAgain is after how long a request without an answer is sent again. A cluster
+// loses what it is asked about a stream whose leader is not elected yet, be it
+// because another worker is creating it at this moment, and never answers.
+const askAgain = time.Second
+
 // ask sends the requests together and fills in their answers. A right that is
 // missing is not answered but told apart, so a round trip behind the requests
 // shows it at once, where waiting for answers would take until the deadline.
@@ -194,23 +202,38 @@ func (s *Store) ask(ctx context.Context, calls []apiCall) error {
 	defer cancel()
 	inbox := s.nc.NewInbox()
 	// SubscribeSync would make room for 65,536 answers, half a megabyte.
-	answers := make(chan *nats.Msg, len(calls))
+	answers := make(chan *nats.Msg, 2*len(calls))
 	sub, err := s.nc.ChanSubscribe(inbox+".*", answers)
 	if err != nil {
 		return openError(err)
 	}
 	defer func() { _ = sub.Unsubscribe() }()
+	for slices.ContainsFunc(calls, apiCall.unanswered) {
+		if err := s.send(ctx, calls, inbox); err != nil {
+			return err
+		}
+		if err := s.answers(ctx, calls, answers); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// send sends those requests that have no answer yet.
+func (s *Store) send(ctx context.Context, calls []apiCall, inbox string) error {
 	before := s.nc.LastError()
-	subjects := make([]string, len(calls))
 	for i, c := range calls {
-		subjects[i] = s.api + c.verb + "KV_" + s.cfg.Buckets[c.bucket]
+		if !c.unanswered() {
+			continue
+		}
 		var body []byte
 		if c.config != nil {
+			var err error
 			if body, err = json.Marshal(c.config); err != nil {
 				return fmt.Errorf("%w: %w", ErrBucket, err)
 			}
 		}
-		if err := s.nc.PublishRequest(subjects[i], inbox+"."+strconv.Itoa(i), body); err != nil {
+		if err := s.nc.PublishRequest(s.subject(c), inbox+"."+strconv.Itoa(i), body); err != nil {
 			return openError(err)
 		}
 	}
@@ -218,31 +241,44 @@ func (s *Store) ask(ctx context.Context, calls []apiCall) error {
 		return openError(causeOf(ctx, err))
 	}
 	if denied := s.nc.LastError(); errors.Is(denied, nats.ErrPermissionViolation) && !errors.Is(denied, before) {
-		if err := explainDenial(denied, inbox, calls, subjects, s.cfg.Buckets); err != nil {
-			return err
-		}
+		return s.explainDenial(denied, inbox, calls)
 	}
-	for range calls {
+	return nil
+}
+
+// answers takes in the answers that come until it is time to ask again.
+func (s *Store) answers(ctx context.Context, calls []apiCall, answers <-chan *nats.Msg) error {
+	round, cancel := context.WithTimeout(ctx, askAgain)
+	defer cancel()
+	for slices.ContainsFunc(calls, apiCall.unanswered) {
 		var m *nats.Msg
 		select {
 		case m = <-answers:
-		case <-ctx.Done():
-			return fmt.Errorf("%w%s", openError(causeOf(ctx, ctx.Err())), s.unanswered(calls, subjects))
+		case <-round.Done():
+			if ctx.Err() == nil {
+				return nil
+			}
+			return fmt.Errorf("%w%s", openError(causeOf(ctx, ctx.Err())), s.unanswered(calls))
 		}
 		if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
 			return fmt.Errorf("%w: nothing answers on %s*: run nats-server with -js, or wait until the cluster has elected a leader",
 				ErrNoJetStream, s.api)
 		}
 		i, err := strconv.Atoi(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:])
-		if err != nil || i < 0 || i >= len(calls) {
+		if err != nil || i < 0 || i >= len(calls) || !calls[i].unanswered() {
 			continue
 		}
-		if err := json.Unmarshal(m.Data, &calls[i].answer); err != nil {
-			return fmt.Errorf("%w: %s: answer cannot be read: %w", ErrNoJetStream, subjects[i], err)
+		var a apiAnswer
+		if err := json.Unmarshal(m.Data, &a); err != nil {
+			return fmt.Errorf("%w: %s: answer cannot be read: %w", ErrNoJetStream, s.subject(calls[i]), err)
 		}
+		calls[i].answer = &a
 	}
 	return nil
 }
+
+// subject is where a request goes.
+func (s *Store) subject(c apiCall) string { return s.api + c.verb + "KV_" + s.cfg.Buckets[c.bucket] }
 
 // causeOf prefers the reason for which ctx ended.
 func causeOf(ctx context.Context, err error) error {
@@ -267,17 +303,17 @@ func openError(err error) error {
 
 // explainDenial names the bucket and the right that a permission violation is
 // about, or returns nil if it is about something else.
-func explainDenial(denied error, inbox string, calls []apiCall, subjects []string, names [Buckets]string) error {
-	for i, subject := range subjects {
-		if !deniedPublish(denied, subject) {
+func (s *Store) explainDenial(denied error, inbox string, calls []apiCall) error {
+	for _, c := range calls {
+		if !deniedPublish(denied, s.subject(c)) {
 			continue
 		}
 		remedy := "allow it"
-		if calls[i].config != nil {
+		if c.config != nil {
 			remedy = "allow it, or create the bucket beforehand"
 		}
 		return fmt.Errorf("%w: bucket %s: the user may not publish to %q: %s: %w",
-			ErrPermission, names[calls[i].bucket], subject, remedy, denied)
+			ErrPermission, s.cfg.Buckets[c.bucket], s.subject(c), remedy, denied)
 	}
 	if strings.Contains(denied.Error(), inbox) {
 		return fmt.Errorf("%w: the user may not subscribe to its inbox, on which answers come: allow it or set nats.CustomInboxPrefix: %w",
@@ -287,11 +323,11 @@ func explainDenial(denied error, inbox string, calls []apiCall, subjects []strin
 }
 
 // unanswered lists, for the error text, the requests without an answer.
-func (s *Store) unanswered(calls []apiCall, subjects []string) string {
+func (s *Store) unanswered(calls []apiCall) string {
 	var silent []string
-	for i, c := range calls {
-		if c.answer.Error == nil && c.answer.StreamInfo == nil {
-			silent = append(silent, subjects[i])
+	for _, c := range calls {
+		if c.unanswered() {
+			silent = append(silent, s.subject(c))
 		}
 	}
 	return " (unanswered: " + strings.Join(silent, ", ") + "; a user without the right to publish there gets no answer)"

@@ -1,0 +1,408 @@
+package soak
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/arloliu/parti"
+	"github.com/arloliu/parti/test/soak/oracle"
+	partitest "github.com/arloliu/parti/testing"
+)
+
+// form is what one run is to do.
+type form struct {
+	name       string
+	retention  jetstream.RetentionPolicy
+	storage    jetstream.StorageType
+	replicas   int
+	partitions int
+	workers    int
+	waiting    int // messages in every partition at every move
+	moves      int
+	perPlan    int // partitions that a plan moves
+	kills      int // of the leader, spread over the moves
+	crashes    int // of any worker, when nothing moves
+	leaves     int // graceful ones, each followed by a join
+	seed       uint64
+	// outage restarts the server that leads the stream, halfway.
+	outage func(r *run) error
+}
+
+const (
+	// settleLimit bounds how long the fleet may take to do what it was told.
+	settleLimit = 2 * time.Minute
+	// askAgain is when it is told again, since a leader that died has forgotten.
+	askAgain = 2 * time.Second
+	// slack is how much more than wanted waits, since handlers go on.
+	slack = 200
+)
+
+// run is one run of a fleet. Its goroutine owns all of it.
+type run struct {
+	form
+	t       *testing.T
+	ctx     context.Context
+	url     string
+	dir     string
+	rng     *rand.Rand
+	fleet   *fleet
+	backlog *backlog
+	own     *journal
+	kv      jetstream.KeyValue
+	js      jetstream.JetStream
+	targets []int
+	leaders []int // processes killed while they led
+	took    time.Duration
+	stalls  *stalls
+}
+
+// runForm makes one run and returns what its history comes to.
+func runForm(t *testing.T, f form, url string, nc *nats.Conn) *result {
+	t.Helper()
+	began := time.Now()
+	dir := historyDir(t, f.name)
+	file, err := os.Create(historyFile(dir, 0))
+	must(t, err)
+	defer func() { _ = file.Close() }()
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(2000), jetstream.WithPublishAsyncTimeout(30*time.Second))
+	must(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute+time.Duration(f.moves)*300*time.Millisecond)
+	defer cancel()
+	r := &run{
+		form: f, t: t, ctx: ctx, url: url, dir: dir, js: js, own: &journal{file: file, out: io.Discard},
+		rng: rand.New(rand.NewPCG(f.seed, 0)), targets: make([]int, f.partitions),
+	}
+	must(t, r.prepare())
+	storage := parti.StorageFile
+	if f.storage == jetstream.MemoryStorage {
+		storage = parti.StorageMemory
+	}
+	r.fleet = newFleet(spec{
+		URL: url, Dir: dir, Partitions: f.partitions, Replicas: f.replicas, Storage: storage, Seed: f.seed,
+	}, r.own)
+	r.stalls = watchStalls()
+	err = r.play()
+	r.stalls.end()
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, r.status())
+	}
+	if endErr := r.fleet.end(3 * handoffTimeout); err == nil {
+		err = endErr
+	}
+	r.took = time.Since(began)
+	if err != nil {
+		t.Errorf("%s: %v", f.name, err)
+	}
+	return r.judge()
+}
+
+// prepare makes the stream and the key that holds the targets.
+func (r *run) prepare() error {
+	stream, err := r.js.CreateStream(r.ctx, jetstream.StreamConfig{
+		Name: streamName, Subjects: []string{"work.>"}, Retention: r.retention, Storage: r.storage,
+		Replicas: r.replicas, MaxConsumers: max(1000, 2*r.partitions),
+	})
+	if err != nil {
+		return fmt.Errorf("create stream: %w", err)
+	}
+	r.backlog = &backlog{js: r.js, stream: stream, own: r.own, published: make([]int, r.partitions), retry: r.outage != nil}
+	r.kv, err = r.js.CreateKeyValue(r.ctx, jetstream.KeyValueConfig{Bucket: controlBucket, Replicas: r.replicas, Storage: r.storage})
+	if err != nil {
+		return fmt.Errorf("create bucket: %w", err)
+	}
+	for p := range r.targets {
+		r.targets[p] = p % r.workers
+	}
+	return r.publishTargets()
+}
+
+func (r *run) publishTargets() error {
+	value, err := json.Marshal(r.targets)
+	if err != nil {
+		return err
+	}
+	return insist(r.ctx, r.outage != nil, func() error {
+		ctx, cancel := context.WithTimeout(r.ctx, 10*time.Second)
+		defer cancel()
+		_, err := r.kv.Put(ctx, targetsKey, value)
+		return err
+	})
+}
+
+// play is the run itself.
+func (r *run) play() error {
+	for range r.workers {
+		if _, err := r.fleet.start(); err != nil {
+			return err
+		}
+	}
+	if err := r.until("the fleet is complete", settleLimit, func() bool { return len(r.fleet.live()) == r.workers && r.fleet.settled(r.targets) }); err != nil {
+		return err
+	}
+	if err := r.backlog.fill(r.ctx, r.waiting+slack); err != nil {
+		return err
+	}
+	acts := r.schedule()
+	for r.fleet.moved < r.moves || len(acts) > 0 {
+		for len(acts) > 0 && r.fleet.moved >= acts[0].at {
+			act := acts[0].do
+			acts = acts[1:]
+			if err := act(); err != nil {
+				return err
+			}
+			if err := r.backlog.fill(r.ctx, r.waiting+slack); err != nil {
+				return err
+			}
+		}
+		if err := r.batch(nil); err != nil {
+			return err
+		}
+	}
+	return r.finish()
+}
+
+// act is something that happens beside the moves, after so many of them.
+type act struct {
+	at int
+	do func() error
+}
+
+func (r *run) schedule() []act {
+	var acts []act
+	spread := func(n int, do func() error) {
+		for i := range n {
+			at := (2*i + 1) * r.moves / (2 * n)
+			acts = append(acts, act{at: max(0, at-r.rng.IntN(1+r.moves/(4*n))), do: do})
+		}
+	}
+	spread(r.kills, r.killLeader)
+	spread(r.crashes, r.crash)
+	spread(r.leaves, r.leaveAndJoin)
+	if r.outage != nil {
+		acts = append(acts, act{at: r.moves / 2, do: func() error { return r.outage(r) }})
+	}
+	slices.SortStableFunc(acts, func(a, b act) int { return a.at - b.at })
+	return acts
+}
+
+// batch has one plan move partitions, and most often another one change its
+// mind while they drain. While is called once the plan is under way.
+func (r *run) batch(while func() error) error {
+	moving := r.rng.Perm(r.partitions)[:r.perPlan]
+	r.retarget(moving)
+	if err := r.refresh(); err != nil {
+		return err
+	}
+	if while != nil {
+		if err := while(); err != nil {
+			return err
+		}
+	} else if r.rng.IntN(10) < 7 {
+		// As soon as the first worker that is to let go has been told so, some of
+		// its partitions go elsewhere.
+		if err := r.answered(); err != nil {
+			return err
+		}
+		r.retarget(moving[:1+r.rng.IntN(len(moving))])
+		if err := r.refresh(); err != nil {
+			return err
+		}
+	}
+	if err := r.settle(); err != nil {
+		return err
+	}
+	if err := r.think(); err != nil {
+		return err
+	}
+	return r.backlog.fill(r.ctx, r.waiting+slack)
+}
+
+// think waits a moment, in which nothing moves.
+func (r *run) think() error {
+	end := time.Now().Add(time.Duration(r.rng.Int64N(int64(60 * time.Millisecond))))
+	return r.until("", settleLimit, func() bool { return time.Now().After(end) })
+}
+
+// retarget gives partitions another target each.
+func (r *run) retarget(parts []int) {
+	numbers := r.fleet.numbers()
+	for _, p := range parts {
+		now := ownerOf(p, r.targets[p], numbers)
+		others := slices.DeleteFunc(slices.Clone(numbers), func(n int) bool { return n == now })
+		if len(others) > 0 {
+			r.targets[p] = others[r.rng.IntN(len(others))]
+		}
+	}
+}
+
+// refresh publishes the targets and has a worker ask for a plan, most often the
+// leader.
+func (r *run) refresh() error {
+	if err := r.publishTargets(); err != nil {
+		return err
+	}
+	return r.ask()
+}
+
+func (r *run) ask() error {
+	live := r.fleet.live()
+	p := r.fleet.leader()
+	if p == nil || r.rng.IntN(5) == 0 {
+		p = live[r.rng.IntN(len(live))]
+	}
+	p.asked++
+	return p.say(cmdRefresh)
+}
+
+// answered waits until all refreshes are answered, by whoever lives.
+func (r *run) answered() error {
+	return r.until("the refresh is answered", settleLimit, func() bool {
+		return !slices.ContainsFunc(r.fleet.live(), func(p *process) bool { return p.asked > 0 })
+	})
+}
+
+// settle waits until every partition is where it is to be.
+func (r *run) settle() error {
+	again := time.Now().Add(askAgain)
+	return r.until("every partition is where it is to be", settleLimit, func() bool {
+		if r.fleet.settled(r.targets) {
+			return true
+		}
+		if time.Now().After(again) {
+			again = time.Now().Add(askAgain)
+			_ = r.ask() // a process that ended shows as such
+		}
+		return false
+	})
+}
+
+// until takes events until cond holds.
+func (r *run) until(what string, limit time.Duration, cond func() bool) error {
+	timeout := time.After(limit)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case ev := <-r.fleet.events:
+			if err := r.fleet.take(ev); err != nil {
+				return err
+			}
+		case <-tick.C:
+		case <-timeout:
+			return fmt.Errorf("not within %v: %s", limit, what)
+		case <-r.ctx.Done():
+			return fmt.Errorf("%s: %w", what, r.ctx.Err())
+		}
+	}
+	return nil
+}
+
+// finish has handlers take no time, waits until nothing is left to handle, and
+// asks the server whether that is so.
+func (r *run) finish() error {
+	for _, p := range r.fleet.live() {
+		if err := p.say(cmdFast); err != nil {
+			return err
+		}
+	}
+	asked := time.Now()
+	var empty bool
+	var emptyErr error
+	err := r.until("every message is handled", 3*time.Minute, func() bool {
+		if time.Since(asked) < 200*time.Millisecond {
+			return false
+		}
+		empty, emptyErr = r.backlog.empty(r.ctx)
+		asked = time.Now()
+		return empty || emptyErr != nil
+	})
+	if emptyErr != nil {
+		return emptyErr
+	}
+	if err != nil {
+		r.own.say("%v", err) // what is left is judged
+	}
+	return r.backlog.left(r.ctx)
+}
+
+func (r *run) status() string {
+	s := fmt.Sprintf("moved %d of %d; live workers %v", r.fleet.moved, r.moves, r.fleet.numbers())
+	numbers := r.fleet.numbers()
+	for part, target := range r.targets {
+		want := ownerOf(part, target, numbers)
+		if p := r.fleet.procs[r.fleet.owner[part]]; p == nil || p.number != want {
+			s += fmt.Sprintf("\n  partition %d is owned by process %d, want worker %d", part, r.fleet.owner[part], want)
+		}
+	}
+	return s
+}
+
+// judge reads all histories.
+func (r *run) judge() *result {
+	var records []oracle.Record
+	for proc := range r.fleet.n + 1 {
+		f, err := os.Open(historyFile(r.dir, proc))
+		if os.IsNotExist(err) {
+			continue // ended before it began
+		}
+		must(r.t, err)
+		recs, err := oracle.Read(f, proc)
+		_ = f.Close()
+		must(r.t, err)
+		records = append(records, recs...)
+	}
+	v := oracle.Judge(r.partitions, records)
+	for i := range v.Orphans {
+		for _, l := range r.leaders {
+			v.Orphans[i].Leader = v.Orphans[i].Leader || v.Orphans[i].From == l
+		}
+	}
+	res := &result{form: r.form, Verdict: v, took: r.took, notes: r.fleet.notes, dir: r.dir, kills: len(r.leaders), stall: r.stalls.worst}
+	return res
+}
+
+// historyDir is where histories go.
+func historyDir(t *testing.T, name string) string {
+	t.Helper()
+	base := *keep
+	if base == "" {
+		var err error
+		base, err = os.MkdirTemp("", "parti-soak-")
+		must(t, err)
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Logf("the histories are kept in %s", base)
+				return
+			}
+			_ = os.RemoveAll(base)
+		})
+	}
+	dir := filepath.Join(base, name)
+	must(t, os.MkdirAll(dir, 0o700))
+	return dir
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// onServer runs a form on a server of its own.
+func onServer(t *testing.T, f form) *result {
+	t.Helper()
+	srv := partitest.StartServer(t)
+	return runForm(t, f, srv.URL(), srv.Connect(t))
+}
