@@ -8,8 +8,9 @@ NESTED := $(filter-out ./tools/,$(dir $(shell find . -mindepth 2 -name go.mod -n
 QUIET = $(shell go list ./... | grep -v /test/wall)
 SEEDS ?= 1000
 FUZZTIME ?= 30s
+PAIRS ?= 9
 
-.PHONY: help demo test wall check sim bench fuzz vuln lint fmt clean fmt-check tidy vet race nested
+.PHONY: help demo test wall check sim bench bench-throughput fuzz vuln lint fmt clean fmt-check tidy vet race nested
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -32,6 +33,9 @@ sim: ## simulate fleets from SEEDS seeds (make sim SEEDS=1000)
 
 bench: ## benchmarks; compare two outputs with `make benchstat A=old B=new`
 	go test -run '^$$' -bench . -benchmem ./...
+
+bench-throughput: ## the durable helper against plain nats.go consumers, PAIRS=9 pairs of runs
+	go test -count=1 -timeout=0 -v ./test/throughput -args -pairs=$(PAIRS)
 
 fuzz: ## every fuzz test, each for FUZZTIME (30s)
 	@set -e; for pkg in $$(go list ./...); do \
