@@ -115,7 +115,6 @@ func TestMoveWithoutReset(t *testing.T) {
 	inWorld(t, jetstream.StreamConfig{}, func(t *testing.T, w *world) {
 		cfg := w.config()
 		cfg.AckWait = time.Second
-		never := false
 		begun := make(chan struct{}, 100)
 		a := w.helper(cfg, func(_ context.Context, msg jetstream.Msg) error {
 			begun <- struct{}{}
@@ -124,7 +123,8 @@ func TestMoveWithoutReset(t *testing.T) {
 			return nil
 		})
 		b := w.helper(cfg, w.plain)
-		a.resets, b.resets = &never, &never
+		a.can.Store(&capabilities{})
+		b.can.Store(&capabilities{})
 		p := part("p")
 		w.publish(50, p)
 		w.assign(a, p)
