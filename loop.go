@@ -96,7 +96,7 @@ func newRun(parent context.Context, m *Manager) *run {
 	r.applier.failed = func(err error) {
 		r.report(&faultError{kind: ErrConsumerUpdate, text: err.Error(), cause: err})
 	}
-	r.follow = newFollowing(r.ctx, &r.users, m.opts.updater, r.report)
+	r.follow = newFollowing(r.ctx, &r.users, m.opts.updater, r.applier.failed)
 	r.source = userCall{name: "ListPartitions", users: &r.users}
 	r.strategy = userCall{name: "Assign", users: &r.users}
 	r.agent = agentQueue{call: userCall{name: "ElectionAgent", users: &r.users}}

@@ -65,6 +65,7 @@ const (
 	DefaultConcurrency     = 64
 	DefaultHandlerTimeout  = time.Minute
 	DefaultHandoffTimeout  = 10 * time.Second
+	DefaultRetireAfter     = time.Hour
 )
 
 // DurableConfig configures a [DurableHelper]. StreamName and ConsumerPrefix are
@@ -112,8 +113,12 @@ type DurableConfig struct {
 	// still run. Set it to parti.Config.HandoffTimeout, whose default it shares:
 	// then the leader forces the handoff.
 	HandoffTimeout time.Duration
-	// OnError is told what went wrong with a partition and was survived. It is
-	// called from several goroutines and must not block.
+	// RetireAfter is how long the durable of a partition that has left the list is
+	// kept once the stream has no message of it; negative for ever.
+	RetireAfter time.Duration
+	// OnError is told what went wrong with a partition and was survived. P has no
+	// keys when no partition that this worker owns is meant. It is called from
+	// several goroutines and must not block.
 	OnError func(p parti.Partition, err error)
 	// Logger gets the same, and more. The default is silence.
 	Logger parti.Logger
@@ -136,6 +141,7 @@ func (c DurableConfig) withDefaults() DurableConfig {
 	def(&c.MaxAckPending, DefaultMaxAckPending)
 	def(&c.HandlerTimeout, DefaultHandlerTimeout)
 	def(&c.HandoffTimeout, DefaultHandoffTimeout)
+	def(&c.RetireAfter, DefaultRetireAfter)
 	if c.MaxDeliver == 0 {
 		c.MaxDeliver = -1
 		if c.DeadLetterSubject != "" {

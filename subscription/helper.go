@@ -40,7 +40,10 @@ type DurableHelper struct {
 	keeper *keeper
 }
 
-var _ parti.WorkerConsumerUpdater = (*DurableHelper)(nil)
+var (
+	_ parti.WorkerConsumerUpdater = (*DurableHelper)(nil)
+	_ parti.PartitionFollower     = (*DurableHelper)(nil)
+)
 
 // NewDurableHelper returns a helper that consumes over nc. It checks the
 // configuration and asks the server nothing; that is done by the first update.
