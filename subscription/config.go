@@ -37,9 +37,13 @@ const (
 	// PerPartition gives every partition a durable of its own, on every kind of
 	// stream.
 	PerPartition Layout = iota
-	// PerWorker gives every worker a durable that is made anew when its
-	// partitions change. Only a work-queue stream can bear it: on others it loses
-	// messages. Not available in this version.
+	// PerWorker gives every worker one durable that is made anew when its
+	// partitions change. Only a work-queue stream can bear that; on others, where
+	// it would skip messages, the first update refuses it with
+	// [ErrLayoutUnsupported]. Fewer consumers are bought with pauses of all
+	// partitions of a worker when one of them moves, and with one MaxAckPending
+	// and one BatchSize for all: a partition that waits at a bad message can
+	// hold back the others. It needs a server of 2.10 or later.
 	PerWorker
 )
 
@@ -92,7 +96,7 @@ type DurableConfig struct {
 	MaxDeliver int
 	// MaxAckPending limits what may be unacknowledged in one partition.
 	MaxAckPending int
-	// Layout is PerPartition.
+	// Layout is PerPartition, or PerWorker on a work queue.
 	Layout Layout
 	// Unordered has the messages of a partition handled side by side.
 	Unordered bool
@@ -197,18 +201,12 @@ func (c DurableConfig) validate() error {
 	for i, d := range c.Backoff {
 		check(d > 0, "Backoff[%d] %v: must be positive", i, d)
 	}
+	check(c.Layout == PerPartition || c.Layout == PerWorker, "Layout %d: use PerPartition or PerWorker", c.Layout)
+	check(c.Layout != PerWorker || !c.Unordered, "Unordered: not with PerWorker: use PerPartition")
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalidConfig, err)
 	}
-	switch c.Layout {
-	case PerPartition:
-		return nil
-	case PerWorker:
-		return fmt.Errorf("%w: PerWorker is not available in this version, and on limits and interest streams it would lose "+
-			"messages: use PerPartition", ErrLayoutUnsupported)
-	default:
-		return fmt.Errorf("%w: Layout %d: use PerPartition", ErrInvalidConfig, c.Layout)
-	}
+	return nil
 }
 
 // backoff returns how long to wait after the n-th failure, n from 1.

@@ -70,7 +70,7 @@ type follower struct {
 	h      *DurableHelper
 	list   map[string]parti.Partition // by id; nil before the first
 	gone   map[string]*departed       // by durable
-	failed bool // the last look
+	failed bool                       // the last look
 }
 
 // departed is a durable whose partition is not in the list.

@@ -38,6 +38,7 @@ type DurableHelper struct {
 	// Used by the holder of turn.
 	closed bool
 	keeper *keeper
+	shared *shared // of PerWorker; nil while nothing is consumed
 }
 
 var (
@@ -98,7 +99,7 @@ func (h *DurableHelper) UpdateWorkerConsumer(ctx context.Context, workerID strin
 	if h.closed && len(partitions) > 0 {
 		return ErrClosed
 	}
-	return h.update(ctx, partitions)
+	return h.update(ctx, workerID, partitions)
 }
 
 // Close lets go of everything, like an update without partitions, and refuses
@@ -109,7 +110,7 @@ func (h *DurableHelper) Close(ctx context.Context) error {
 	}
 	defer h.give()
 	h.closed = true
-	return h.update(ctx, nil)
+	return h.update(ctx, "", nil)
 }
 
 // take waits for its turn. A context that has ended keeps nobody from a turn that
@@ -130,10 +131,14 @@ func (h *DurableHelper) take(ctx context.Context) error {
 
 func (h *DurableHelper) give() { <-h.turn }
 
-func (h *DurableHelper) update(ctx context.Context, partitions []parti.Partition) error {
+func (h *DurableHelper) update(ctx context.Context, worker string, partitions []parti.Partition) error {
 	wanted := make(map[string]parti.Partition, len(partitions))
 	for _, p := range partitions {
 		wanted[p.ID()] = p
+	}
+	defer h.keep()
+	if h.cfg.Layout == PerWorker {
+		return h.updateShared(ctx, worker, wanted)
 	}
 	leaving := h.stopOthers(wanted)
 
@@ -146,7 +151,6 @@ func (h *DurableHelper) update(ctx context.Context, partitions []parti.Partition
 		// What was gained again while it was still leaving.
 		startErr = h.start(ctx, wanted)
 	}
-	h.keep()
 	return errors.Join(releaseErr, startErr)
 }
 

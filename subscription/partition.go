@@ -46,6 +46,12 @@ type partition struct {
 
 	// Used by the goroutine that runs only.
 	position position
+
+	// Of PerWorker: what was fetched for it, the last of that, and the last one
+	// completed, by stream sequence.
+	queue     chan *hand
+	enqueued  uint64
+	completed atomic.Uint64
 }
 
 // position is how far an ordered partition has come.
@@ -188,7 +194,10 @@ func (p *partition) serveOrdered(cons jetstream.Consumer, msgs jetstream.Message
 			p.ack(msg) // completed before, its acknowledgement was lost or late
 			continue
 		}
-		if !p.complete(msg) {
+		h := p.hands.take(msg)
+		completed := p.complete(h)
+		p.hands.put(h)
+		if !completed {
 			p.letGo(append([]jetstream.Msg{msg}, drain(msgs)...))
 			return nil
 		}
@@ -260,9 +269,7 @@ func (p *partition) advance(msg jetstream.Msg) (bool, error) {
 
 // complete has a message handled until it succeeds or is poison. It returns
 // false when the partition was stopped before.
-func (p *partition) complete(msg jetstream.Msg) bool {
-	h := p.hands.take(msg)
-	defer p.hands.put(h)
+func (p *partition) complete(h *hand) bool {
 	failures := 0
 	if p.position.suspect {
 		failures, p.position.suspect = p.position.deaths, false
@@ -273,7 +280,7 @@ func (p *partition) complete(msg jetstream.Msg) bool {
 			return false
 		}
 		if p.cfg.MaxDeliver > 0 && failures >= p.cfg.MaxDeliver {
-			return p.bury(msg, failures, cause)
+			return p.bury(h.msg, failures, cause)
 		}
 		var wait time.Duration
 		var finished bool

@@ -103,17 +103,31 @@ func (p *partition) countDeath(ctx context.Context, info *jetstream.ConsumerInfo
 	}
 	at := &p.position
 	at.deaths, at.suspect = 1, true
-	floor, deaths, ok := strings.Cut(info.Config.Metadata[headKey], ":")
-	if n, err := strconv.Atoi(deaths); ok && err == nil && floor == strconv.FormatUint(info.AckFloor.Stream, 10) {
-		at.deaths = n + 1
-	}
+	at.deaths += deathsAt(info.Config.Metadata[headKey], info.AckFloor.Stream)
 	cfg := info.Config
 	cfg.Metadata = maps.Clone(cfg.Metadata)
 	if cfg.Metadata == nil {
 		cfg.Metadata = map[string]string{}
 	}
-	cfg.Metadata[headKey] = fmt.Sprintf("%d:%d", info.AckFloor.Stream, at.deaths)
+	cfg.Metadata[headKey] = head{info.AckFloor.Stream, at.deaths}.String()
 	if _, err := p.js.UpdateConsumer(ctx, p.cfg.StreamName, cfg); err != nil {
 		p.cfg.Logger.Warn("death of an owner not counted", "partition", p.id, "error", err)
 	}
+}
+
+// head is a place in the stream and how many owners died there.
+type head struct {
+	at     uint64
+	deaths int
+}
+
+func (h head) String() string { return fmt.Sprintf("%d:%d", h.at, h.deaths) }
+
+// deathsAt returns the deaths that a text counts at a place.
+func deathsAt(text string, at uint64) int {
+	place, deaths, ok := strings.Cut(text, ":")
+	if n, err := strconv.Atoi(deaths); ok && err == nil && place == strconv.FormatUint(at, 10) {
+		return n
+	}
+	return 0
 }
