@@ -139,7 +139,7 @@ func runDemo(ctx context.Context, opts demoOptions, out io.Writer) (err error) {
 			err = errors.Join(err, fmt.Errorf("clean up: %w", cerr))
 		}
 	}()
-	if err := d.bus.prepare(ctx, d.parts, opts.windows.AckWait); err != nil {
+	if err := d.bus.prepare(ctx, len(d.parts)); err != nil {
 		return err
 	}
 	d.describe()
@@ -306,7 +306,7 @@ func (d *demo) tick(ctx context.Context) error {
 		return nil
 	}
 	d.asked = time.Now()
-	idle, err := d.bus.idle(ctx, len(d.parts), d.resultSeq)
+	idle, err := d.bus.idle(ctx, d.resultSeq)
 	switch {
 	case err != nil:
 		return err
@@ -339,6 +339,7 @@ func (d *demo) disturb() error {
 		}
 		d.killed = d.fleet.procs[n]
 		role, owned := "a follower", d.cover.owned(n)
+		d.tally.pauses.killed(d.cover.alive[n].id)
 		if d.cover.alive[n].leader {
 			role = "the leader"
 		}
