@@ -11,12 +11,13 @@ FUZZTIME ?= 30s
 MOVES ?= 10000
 KILLS ?= 30
 SEED ?= 1
+PAIRS ?= 9
 
-.PHONY: help demo bench-fleet test wall check sim soak soak-kills soak-r3 bench fuzz vuln lint fmt clean fmt-check tidy vet race nested
+.PHONY: help demo bench-fleet test wall check sim soak soak-kills soak-r3 bench bench-throughput fuzz vuln lint fmt clean fmt-check tidy vet race nested
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## four workers count words; one is killed, one joins; nothing is lost
 	go run ./cmd/parti demo $(ARGS)
@@ -47,6 +48,9 @@ bench: ## benchmarks; compare two outputs with `make benchstat A=old B=new`
 
 bench-fleet: ## fleets of processes: recovery, moves, idle cost; SHORT=1 some minutes, LONG=1 hours
 	go run ./cmd/parti bench $(if $(SHORT),--short) $(if $(LONG),--long) $(ARGS)
+
+bench-throughput: ## the durable helper against plain nats.go consumers, PAIRS=9 pairs of runs
+	go test -count=1 -timeout=0 -v ./test/throughput -args -pairs=$(PAIRS)
 
 fuzz: ## every fuzz test, each for FUZZTIME (30s)
 	@set -e; for pkg in $$(go list ./...); do \

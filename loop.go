@@ -43,6 +43,7 @@ type run struct {
 	hookCtx  *callContext
 	hooks    *hookRunner
 	applier  *applier
+	follow   *following
 	source   userCall
 	watching sourceWatch
 	strategy userCall
@@ -96,6 +97,7 @@ func newRun(parent context.Context, m *Manager) *run {
 	r.applier.failed = func(err error) {
 		r.report(&faultError{kind: ErrConsumerUpdate, text: err.Error(), cause: err})
 	}
+	r.follow = newFollowing(r.ctx, &r.users, m.opts.updater, r.applier.failed)
 	r.source = userCall{name: "ListPartitions", users: &r.users}
 	r.watching = newSourceWatch(m.source, &r.users)
 	r.strategy = userCall{name: "Assign", users: &r.users}
@@ -186,6 +188,7 @@ func (r *run) step(ev core.Event) (ended bool) {
 	}
 	r.m.board.arrive(snap, newest, r.clock.now)
 	r.watching.follow(r, snap.Leader)
+	r.follow.lead(snap.Leader)
 	for _, e := range effects {
 		if r.perform(e, newest) {
 			ended = true
@@ -201,6 +204,7 @@ func (r *run) finish() {
 	r.box.close()
 	r.watches.endAll()
 	r.presence.end()
+	r.follow.lead(false)
 	r.cancel()
 	r.applier.letGo()
 	r.own.wait(nil, "")

@@ -37,9 +37,13 @@ const (
 	// PerPartition gives every partition a durable of its own, on every kind of
 	// stream.
 	PerPartition Layout = iota
-	// PerWorker gives every worker a durable that is made anew when its
-	// partitions change. Only a work-queue stream can bear it: on others it loses
-	// messages. Not available in this version.
+	// PerWorker gives every worker one durable that is made anew when its
+	// partitions change. Only a work-queue stream can bear that; on others, where
+	// it would skip messages, the first update refuses it with
+	// [ErrLayoutUnsupported]. Fewer consumers are bought with pauses of all
+	// partitions of a worker when one of them moves, and with one MaxAckPending
+	// and one BatchSize for all: a partition that waits at a bad message can
+	// hold back the others. It needs a server of 2.10 or later.
 	PerWorker
 )
 
@@ -65,6 +69,7 @@ const (
 	DefaultConcurrency     = 64
 	DefaultHandlerTimeout  = time.Minute
 	DefaultHandoffTimeout  = 10 * time.Second
+	DefaultRetireAfter     = time.Hour
 )
 
 // DurableConfig configures a [DurableHelper]. StreamName and ConsumerPrefix are
@@ -91,7 +96,7 @@ type DurableConfig struct {
 	MaxDeliver int
 	// MaxAckPending limits what may be unacknowledged in one partition.
 	MaxAckPending int
-	// Layout is PerPartition.
+	// Layout is PerPartition, or PerWorker on a work queue.
 	Layout Layout
 	// Unordered has the messages of a partition handled side by side.
 	Unordered bool
@@ -112,8 +117,12 @@ type DurableConfig struct {
 	// still run. Set it to parti.Config.HandoffTimeout, whose default it shares:
 	// then the leader forces the handoff.
 	HandoffTimeout time.Duration
-	// OnError is told what went wrong with a partition and was survived. It is
-	// called from several goroutines and must not block.
+	// RetireAfter is how long the durable of a partition that has left the list is
+	// kept once the stream has no message of it; negative for ever.
+	RetireAfter time.Duration
+	// OnError is told what went wrong with a partition and was survived. P has no
+	// keys when no partition that this worker owns is meant. It is called from
+	// several goroutines and must not block.
 	OnError func(p parti.Partition, err error)
 	// Logger gets the same, and more. The default is silence.
 	Logger parti.Logger
@@ -136,6 +145,7 @@ func (c DurableConfig) withDefaults() DurableConfig {
 	def(&c.MaxAckPending, DefaultMaxAckPending)
 	def(&c.HandlerTimeout, DefaultHandlerTimeout)
 	def(&c.HandoffTimeout, DefaultHandoffTimeout)
+	def(&c.RetireAfter, DefaultRetireAfter)
 	if c.MaxDeliver == 0 {
 		c.MaxDeliver = -1
 		if c.DeadLetterSubject != "" {
@@ -191,18 +201,12 @@ func (c DurableConfig) validate() error {
 	for i, d := range c.Backoff {
 		check(d > 0, "Backoff[%d] %v: must be positive", i, d)
 	}
+	check(c.Layout == PerPartition || c.Layout == PerWorker, "Layout %d: use PerPartition or PerWorker", c.Layout)
+	check(c.Layout != PerWorker || !c.Unordered, "Unordered: not with PerWorker: use PerPartition")
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalidConfig, err)
 	}
-	switch c.Layout {
-	case PerPartition:
-		return nil
-	case PerWorker:
-		return fmt.Errorf("%w: PerWorker is not available in this version, and on limits and interest streams it would lose "+
-			"messages: use PerPartition", ErrLayoutUnsupported)
-	default:
-		return fmt.Errorf("%w: Layout %d: use PerPartition", ErrInvalidConfig, c.Layout)
-	}
+	return nil
 }
 
 // backoff returns how long to wait after the n-th failure, n from 1.

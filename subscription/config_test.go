@@ -40,7 +40,7 @@ func TestConfigIsRefused(t *testing.T) {
 		"dead letter":       {func(c *DurableConfig) { c.DeadLetterSubject = "a.>" }, ErrInvalidConfig, "DeadLetterSubject"},
 		"backoff":           {func(c *DurableConfig) { c.Backoff = []time.Duration{time.Second, 0} }, ErrInvalidConfig, "Backoff[1]"},
 		"layout":            {func(c *DurableConfig) { c.Layout = 7 }, ErrInvalidConfig, "PerPartition"},
-		"per worker":        {func(c *DurableConfig) { c.Layout = PerWorker }, ErrLayoutUnsupported, "PerPartition"},
+		"per worker":        {func(c *DurableConfig) { c.Layout, c.Unordered = PerWorker, true }, ErrInvalidConfig, "PerPartition"},
 		"template syntax":   {func(c *DurableConfig) { c.SubjectTemplate = "work.{{" }, ErrInvalidConfig, "SubjectTemplate"},
 		"template field":    {func(c *DurableConfig) { c.SubjectTemplate = "work.{{.Partition}}" }, ErrInvalidConfig, "Partition"},
 		"template constant": {func(c *DurableConfig) { c.SubjectTemplate = "work.all" }, ErrInvalidConfig, "{{.PartitionID}}"},

@@ -42,6 +42,10 @@ var (
 	// ErrDeadLetter is reported when a message cannot be published to
 	// DurableConfig.DeadLetterSubject. Its partition waits.
 	ErrDeadLetter = errors.New("subscription: dead letter not published")
+	// ErrAbandoned is reported when a partition has left the list of partitions
+	// and messages of it were not handled. Its durable is kept: put the partition
+	// back on the list, or delete the durable.
+	ErrAbandoned = errors.New("subscription: messages of a partition that is not on the list any more")
 	// ErrDeliveryGap is reported when a message that the server sent did not
 	// arrive. The partition begins again at its ack floor.
 	ErrDeliveryGap = errors.New("subscription: a delivery was lost")

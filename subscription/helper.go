@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,6 +28,8 @@ type DurableHelper struct {
 	subjects *subjects
 	slots    chan struct{}
 
+	can atomic.Pointer[capabilities] // nil when not known
+
 	turn chan struct{} // held by the update or close that runs
 
 	mu      sync.Mutex
@@ -36,10 +38,13 @@ type DurableHelper struct {
 	// Used by the holder of turn.
 	closed bool
 	keeper *keeper
-	resets *bool // whether the server can reset consumers; nil when not known
+	shared *shared // of PerWorker; nil while nothing is consumed
 }
 
-var _ parti.WorkerConsumerUpdater = (*DurableHelper)(nil)
+var (
+	_ parti.WorkerConsumerUpdater = (*DurableHelper)(nil)
+	_ parti.PartitionFollower     = (*DurableHelper)(nil)
+)
 
 // NewDurableHelper returns a helper that consumes over nc. It checks the
 // configuration and asks the server nothing; that is done by the first update.
@@ -94,7 +99,7 @@ func (h *DurableHelper) UpdateWorkerConsumer(ctx context.Context, workerID strin
 	if h.closed && len(partitions) > 0 {
 		return ErrClosed
 	}
-	return h.update(ctx, partitions)
+	return h.update(ctx, workerID, partitions)
 }
 
 // Close lets go of everything, like an update without partitions, and refuses
@@ -105,7 +110,7 @@ func (h *DurableHelper) Close(ctx context.Context) error {
 	}
 	defer h.give()
 	h.closed = true
-	return h.update(ctx, nil)
+	return h.update(ctx, "", nil)
 }
 
 // take waits for its turn. A context that has ended keeps nobody from a turn that
@@ -126,10 +131,14 @@ func (h *DurableHelper) take(ctx context.Context) error {
 
 func (h *DurableHelper) give() { <-h.turn }
 
-func (h *DurableHelper) update(ctx context.Context, partitions []parti.Partition) error {
+func (h *DurableHelper) update(ctx context.Context, worker string, partitions []parti.Partition) error {
 	wanted := make(map[string]parti.Partition, len(partitions))
 	for _, p := range partitions {
 		wanted[p.ID()] = p
+	}
+	defer h.keep()
+	if h.cfg.Layout == PerWorker {
+		return h.updateShared(ctx, worker, wanted)
 	}
 	leaving := h.stopOthers(wanted)
 
@@ -142,7 +151,6 @@ func (h *DurableHelper) update(ctx context.Context, partitions []parti.Partition
 		// What was gained again while it was still leaving.
 		startErr = h.start(ctx, wanted)
 	}
-	h.keep()
 	return errors.Join(releaseErr, startErr)
 }
 
@@ -196,10 +204,11 @@ func (h *DurableHelper) start(ctx context.Context, wanted map[string]parti.Parti
 	if len(gains) == 0 {
 		return nil
 	}
-	subjects, err := h.check(ctx, wanted)
+	subjects, stream, err := h.check(ctx, wanted)
 	if err != nil {
 		return err
 	}
+	can := h.abilities(ctx)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var errs []error
@@ -207,7 +216,7 @@ func (h *DurableHelper) start(ctx context.Context, wanted map[string]parti.Parti
 	for range min(startParallel, len(gains)) {
 		wg.Go(func() {
 			for gain := range work {
-				if err := h.begin(ctx, gain, subjects[gain.ID()]); err != nil {
+				if err := h.begin(ctx, gain, h.target(stream, can, gain.ID(), subjects[gain.ID()])); err != nil {
 					mu.Lock()
 					errs = append(errs, fmt.Errorf("consume partition %s: %w", gain, err))
 					mu.Unlock()
@@ -237,44 +246,44 @@ func (h *DurableHelper) missing(wanted map[string]parti.Partition) []parti.Parti
 	return gains
 }
 
-// check returns the subjects of what is wanted, by id, if they can be consumed.
-func (h *DurableHelper) check(ctx context.Context, wanted map[string]parti.Partition) (map[string]string, error) {
-	subjects := make(map[string]string, len(wanted))
-	for id, p := range wanted {
-		subject, err := h.subjects.of(p)
-		if err != nil {
-			return nil, err
-		}
-		if dead := h.cfg.DeadLetterSubject; dead != "" && collide(strings.Split(dead, "."), strings.Split(subject, ".")) {
-			return nil, fmt.Errorf("%w: dead letters to %s would come back to partition %s: choose another DeadLetterSubject",
-				ErrSubject, dead, id)
-		}
-		subjects[id] = subject
+// check returns the subjects of what is wanted, by id, and the stream, if they can
+// be consumed.
+func (h *DurableHelper) check(ctx context.Context, wanted map[string]parti.Partition) (map[string]string, jetstream.Stream, error) {
+	subjects, err := h.subjectsOf(wanted)
+	if err != nil {
+		return nil, nil, err
 	}
-	if err := h.subjects.overlap(subjects); err != nil {
-		return nil, err
+	stream, err := h.checkStream(ctx, subjects, "this worker alone")
+	return subjects, stream, err
+}
+
+// abilities returns what the server can do. Where that cannot be learned it is
+// taken for an old one, which is safe, and asked again.
+func (h *DurableHelper) abilities(ctx context.Context) capabilities {
+	if can := h.can.Load(); can != nil {
+		return *can
 	}
-	if err := checkStream(ctx, h.js, h.cfg.StreamName, subjects); err != nil {
-		return nil, err
+	can, err := askCapabilities(ctx, h.js)
+	if err != nil {
+		h.cfg.Logger.Warn("cannot learn what the server can do: takeovers will wait for AckWait", "error", err)
+		return can
 	}
-	if h.resets == nil {
-		can, err := canReset(ctx, h.js)
-		if err != nil {
-			h.cfg.Logger.Warn("cannot learn what the server can do: takeovers will wait for AckWait", "error", err)
-			return subjects, nil // waiting is safe, and it is asked again
-		}
-		h.resets = &can
+	h.can.Store(&can)
+	return can
+}
+
+func (h *DurableHelper) target(stream jetstream.Stream, can capabilities, id, subject string) target {
+	return target{
+		cfg: &h.cfg, js: h.js, stream: stream, can: can,
+		id: id, subject: subject, durable: durableName(h.cfg.ConsumerPrefix, id),
 	}
-	return subjects, nil
 }
 
 // begin starts to pull from one partition.
-func (h *DurableHelper) begin(ctx context.Context, gain parti.Partition, subject string) error {
-	id := gain.ID()
+func (h *DurableHelper) begin(ctx context.Context, gain parti.Partition, to target) error {
 	work, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	p := &partition{
-		cfg: &h.cfg, js: h.js, handler: h.handler, slots: h.slots, canReset: h.resets != nil && *h.resets,
-		partition: gain, id: id, subject: subject, durable: durableName(h.cfg.ConsumerPrefix, id),
+		target: to, handler: h.handler, slots: h.slots, partition: gain,
 		work: work, end: end, stopc: make(chan struct{}), done: make(chan struct{}),
 		acks: acks{nc: h.js.Conn()},
 	}
@@ -285,7 +294,7 @@ func (h *DurableHelper) begin(ctx context.Context, gain parti.Partition, subject
 	}
 	p.consumer = cons
 	h.mu.Lock()
-	h.running[id] = p
+	h.running[p.id] = p
 	h.mu.Unlock()
 	go p.run() // waited for by the update that stops it
 	return nil

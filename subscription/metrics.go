@@ -28,6 +28,13 @@ type Metrics interface {
 	AddHandedBack(n int)
 	// ObserveRelease is how long it took to let go of a partition.
 	ObserveRelease(d time.Duration)
+	// SetAbandoned is how many durables of partitions that left the list hold
+	// messages that nobody handles, and how many messages. The leader sets it; it
+	// is zero elsewhere.
+	SetAbandoned(durables int, messages uint64)
+	// IncrementRetired counts durables removed because their partitions left the
+	// list.
+	IncrementRetired()
 }
 
 // NopMetrics collects nothing.
@@ -45,3 +52,5 @@ func (NopMetrics) IncrementTakeover()                 {}
 func (NopMetrics) IncrementResync()                   {}
 func (NopMetrics) AddHandedBack(int)                  {}
 func (NopMetrics) ObserveRelease(time.Duration)       {}
+func (NopMetrics) SetAbandoned(int, uint64)           {}
+func (NopMetrics) IncrementRetired()                  {}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/arloliu/parti"
@@ -21,15 +22,10 @@ const pullExpiry = time.Minute
 // partition pulls from the durable of one partition, from a goroutine of its
 // own, until it is stopped.
 type partition struct {
-	cfg       *DurableConfig
-	js        jetstream.JetStream
+	target
 	handler   MessageHandler
 	slots     chan struct{} // limits handlers over all partitions; nil for no limit
-	canReset  bool          // the server can reset a consumer to its ack floor
 	partition parti.Partition
-	id        string
-	subject   string
-	durable   string
 	// consumer is the durable as found when the partition was gained, for the
 	// first pull.
 	consumer jetstream.Consumer
@@ -50,6 +46,12 @@ type partition struct {
 
 	// Used by the goroutine that runs only.
 	position position
+
+	// Of PerWorker: what was fetched for it, the last of that, and the last one
+	// completed, by stream sequence.
+	queue     chan *hand
+	enqueued  uint64
+	completed atomic.Uint64
 }
 
 // position is how far an ordered partition has come.
@@ -61,6 +63,10 @@ type position struct {
 	deaths   int       // of owners at the first message after the ack floor
 	suspect  bool      // that message has not been seen yet
 	sequence uint64    // stream sequence in hand
+	// contested is until when requests that somebody else left with the server may
+	// take messages away: those of an owner that hangs, or that is cut off and
+	// not yet missed by the server. Zero when there are none.
+	contested time.Time
 }
 
 // stop has the partition take up nothing more; done is closed when what is in
@@ -92,6 +98,10 @@ func (p *partition) isStopping() bool {
 	}
 }
 
+// quickResyncs is how often in a row a partition begins again at once. Each lost
+// delivery uses up a request that somebody else left behind.
+const quickResyncs = 100
+
 // run serves the partition until it is stopped, beginning again after trouble.
 func (p *partition) run() {
 	defer close(p.done)
@@ -105,6 +115,9 @@ func (p *partition) run() {
 		p.failed(fmt.Errorf("pull partition %s: %w", p.id, err))
 		if time.Since(began) > time.Minute {
 			n = 1
+		}
+		if errors.Is(err, ErrDeliveryGap) && n < quickResyncs {
+			continue
 		}
 		if !p.pause(p.cfg.backoff(n)) {
 			break
@@ -133,7 +146,11 @@ func (p *partition) serve() error {
 	if err != nil || p.isStopping() {
 		return err
 	}
-	msgs, err := cons.Messages(jetstream.PullMaxMessages(p.cfg.BatchSize), jetstream.PullExpiry(pullExpiry))
+	opts := []jetstream.PullMessagesOpt{jetstream.PullMaxMessages(p.cfg.BatchSize), jetstream.PullExpiry(pullExpiry)}
+	if pinned(cons) {
+		opts = append(opts, jetstream.PullPriorityGroup(pinGroup))
+	}
+	msgs, err := cons.Messages(opts...)
 	if err != nil {
 		return err
 	}
@@ -151,16 +168,18 @@ func (p *partition) serve() error {
 	if p.cfg.Unordered {
 		return p.serveUnordered(msgs)
 	}
-	return p.serveOrdered(msgs)
+	return p.serveOrdered(cons, msgs)
 }
 
 // serveOrdered handles one message after the other.
-func (p *partition) serveOrdered(msgs jetstream.MessagesContext) error {
+func (p *partition) serveOrdered(cons jetstream.Consumer, msgs jetstream.MessagesContext) error {
 	for {
-		msg, err := msgs.Next()
+		msg, err := p.next(cons, msgs)
 		if again, err := p.pulled(err); !again {
 			if err == nil {
 				p.letGo(nil)
+			} else {
+				drain(msgs)
 			}
 			return err
 		} else if msg == nil {
@@ -175,12 +194,44 @@ func (p *partition) serveOrdered(msgs jetstream.MessagesContext) error {
 			p.ack(msg) // completed before, its acknowledgement was lost or late
 			continue
 		}
-		if !p.complete(msg) {
+		h := p.hands.take(msg)
+		completed := p.complete(h)
+		p.hands.put(h)
+		if !completed {
 			p.letGo(append([]jetstream.Msg{msg}, drain(msgs)...))
 			return nil
 		}
 		p.position.done = p.position.sequence
 	}
+}
+
+// contestLook is how often is looked, while a partition is contested, whether a
+// message went to somebody else.
+const contestLook = 100 * time.Millisecond
+
+// next returns the next delivery. While the partition is contested it notices
+// also without one that something was given to somebody else.
+func (p *partition) next(cons jetstream.Consumer, msgs jetstream.MessagesContext) (jetstream.Msg, error) {
+	at := &p.position
+	for time.Now().Before(at.contested) {
+		msg, err := msgs.Next(jetstream.NextMaxWait(contestLook))
+		if !errors.Is(err, nats.ErrTimeout) {
+			return msg, err
+		}
+		ctx, cancel := context.WithTimeout(p.work, answerTimeout)
+		info, err := cons.Info(ctx)
+		cancel()
+		if err != nil || info.Delivered.Consumer < at.next {
+			continue
+		}
+		// What was sent to us before the answer has arrived before it.
+		if msg, err = msgs.Next(jetstream.NextMaxWait(time.Millisecond)); !errors.Is(err, nats.ErrTimeout) {
+			return msg, err
+		}
+		p.cfg.Metrics.IncrementResync()
+		return nil, fmt.Errorf("%w: delivery %d went to somebody else", ErrDeliveryGap, at.next)
+	}
+	return msgs.Next()
 }
 
 // pulled judges an error of Next: whether to go on, and if not, why.
@@ -218,9 +269,7 @@ func (p *partition) advance(msg jetstream.Msg) (bool, error) {
 
 // complete has a message handled until it succeeds or is poison. It returns
 // false when the partition was stopped before.
-func (p *partition) complete(msg jetstream.Msg) bool {
-	h := p.hands.take(msg)
-	defer p.hands.put(h)
+func (p *partition) complete(h *hand) bool {
 	failures := 0
 	if p.position.suspect {
 		failures, p.position.suspect = p.position.deaths, false
@@ -231,7 +280,7 @@ func (p *partition) complete(msg jetstream.Msg) bool {
 			return false
 		}
 		if p.cfg.MaxDeliver > 0 && failures >= p.cfg.MaxDeliver {
-			return p.bury(msg, failures, cause)
+			return p.bury(h.msg, failures, cause)
 		}
 		var wait time.Duration
 		var finished bool

@@ -99,7 +99,7 @@ func (p *partition) letGo(left []jetstream.Msg) {
 	// In order, everything below the ack floor is acknowledged and nothing above
 	// it, so that going back there gives back exactly what is left. It does not
 	// count as a delivery, and the server answers.
-	if p.canReset && !p.cfg.Unordered {
+	if p.can.reset && !p.cfg.Unordered {
 		if p.insist("reset", func(ctx context.Context) error {
 			_, err := p.js.ResetConsumer(ctx, p.cfg.StreamName, p.durable)
 			return unlessGone(err)

@@ -29,6 +29,7 @@ type world struct {
 	published map[string]int
 	completed map[string][]int // numbers in the order of success
 	errs      []error
+	workers   map[*DurableHelper]string
 	changed   chan struct{} // closed and replaced at every completion
 }
 
@@ -45,7 +46,7 @@ func newWorld(t *testing.T, srv *partitest.Server, cfg jetstream.StreamConfig) *
 	t.Helper()
 	w := &world{
 		t: t, srv: srv, js: jsOf(t, srv.Connect(t)), changed: make(chan struct{}),
-		published: map[string]int{}, completed: map[string][]int{},
+		published: map[string]int{}, completed: map[string][]int{}, workers: map[*DurableHelper]string{},
 	}
 	if cfg.Name == "" {
 		cfg.Name = "WORK"
@@ -252,7 +253,19 @@ func (w *world) plain(_ context.Context, msg jetstream.Msg) error {
 
 func (w *world) assign(h *DurableHelper, ps ...parti.Partition) {
 	w.t.Helper()
-	ok(w.t, h.UpdateWorkerConsumer(w.t.Context(), "w-0", ps))
+	ok(w.t, h.UpdateWorkerConsumer(w.t.Context(), w.worker(h), ps))
+}
+
+// worker returns the id of a helper's worker.
+func (w *world) worker(h *DurableHelper) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	id, known := w.workers[h]
+	if !known {
+		id = fmt.Sprint("w-", len(w.workers))
+		w.workers[h] = id
+	}
+	return id
 }
 
 func part(keys ...string) parti.Partition { return parti.Partition{Keys: keys} }

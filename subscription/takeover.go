@@ -11,10 +11,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// resetLevel is the level of the JetStream API from which on a consumer can be
-// reset to its ack floor (server 2.14).
-const resetLevel = 4
-
 // headKey is where the durable's metadata says how many owners died at its first
 // unacknowledged message: "<ack floor>:<deaths>". The server's own counts of
 // deliveries are of no use: they also count what was fetched and never begun, and
@@ -51,7 +47,14 @@ func (p *partition) takeOver() (jetstream.Consumer, error) {
 	}
 	at.next = info.Delivered.Consumer + 1
 	at.done = max(at.done, info.AckFloor.Stream)
+	at.contested = time.Time{}
+	if info.NumWaiting > 0 { // the server has asked itself who is gone
+		at.contested = time.Now().Add(pullExpiry + pullExpiry/10)
+	}
 	p.stats.pending.Store(info.NumPending)
+	if err := p.unpin(ctx, info); err != nil {
+		return nil, err
+	}
 	if p.cfg.Unordered || info.NumAckPending == 0 {
 		// Out of order, going back to the ack floor would double what was
 		// acknowledged above it.
@@ -63,7 +66,7 @@ func (p *partition) takeOver() (jetstream.Consumer, error) {
 		p.cfg.Metrics.IncrementTakeover()
 		p.countDeath(ctx, info)
 	}
-	if !p.canReset {
+	if !p.can.reset {
 		// After AckWait the server has all of them back, and gives them in order.
 		p.cfg.Logger.Info("waiting for unacknowledged messages", "partition", p.id, "messages", info.NumAckPending)
 		p.pause(p.cfg.AckWait + p.cfg.AckWait/10)
@@ -77,6 +80,20 @@ func (p *partition) takeOver() (jetstream.Consumer, error) {
 	return cons, nil
 }
 
+// unpin has the server give the next messages to us. Requests that the last owner
+// left behind are refused from then on, if any came with its pin.
+func (p *partition) unpin(ctx context.Context, info *jetstream.ConsumerInfo) error {
+	for _, g := range info.PriorityGroups {
+		if g.PinnedClientID == "" {
+			continue
+		}
+		if err := p.stream.UnpinConsumer(ctx, p.durable, g.Group); err != nil {
+			return fmt.Errorf("unpin durable %s: %w", p.durable, err)
+		}
+	}
+	return nil
+}
+
 // countDeath notes at the durable that an owner let go of its first message
 // without an answer. Nothing depends on it but the limit of deliveries, so that
 // an error is only logged.
@@ -86,32 +103,31 @@ func (p *partition) countDeath(ctx context.Context, info *jetstream.ConsumerInfo
 	}
 	at := &p.position
 	at.deaths, at.suspect = 1, true
-	floor, deaths, ok := strings.Cut(info.Config.Metadata[headKey], ":")
-	if n, err := strconv.Atoi(deaths); ok && err == nil && floor == strconv.FormatUint(info.AckFloor.Stream, 10) {
-		at.deaths = n + 1
-	}
+	at.deaths += deathsAt(info.Config.Metadata[headKey], info.AckFloor.Stream)
 	cfg := info.Config
 	cfg.Metadata = maps.Clone(cfg.Metadata)
 	if cfg.Metadata == nil {
 		cfg.Metadata = map[string]string{}
 	}
-	cfg.Metadata[headKey] = fmt.Sprintf("%d:%d", info.AckFloor.Stream, at.deaths)
+	cfg.Metadata[headKey] = head{info.AckFloor.Stream, at.deaths}.String()
 	if _, err := p.js.UpdateConsumer(ctx, p.cfg.StreamName, cfg); err != nil {
 		p.cfg.Logger.Warn("death of an owner not counted", "partition", p.id, "error", err)
 	}
 }
 
-// waitTimeout is how long an update may take to learn what the server can do.
-const waitTimeout = 2 * time.Second
+// head is a place in the stream and how many owners died there.
+type head struct {
+	at     uint64
+	deaths int
+}
 
-// canReset reports whether the server can reset consumers. Where that cannot be
-// learned, waiting is safe.
-func canReset(ctx context.Context, js jetstream.JetStream) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, waitTimeout)
-	defer cancel()
-	info, err := js.AccountInfo(ctx)
-	if err != nil {
-		return false, fmt.Errorf("read account: %w", err)
+func (h head) String() string { return fmt.Sprintf("%d:%d", h.at, h.deaths) }
+
+// deathsAt returns the deaths that a text counts at a place.
+func deathsAt(text string, at uint64) int {
+	place, deaths, ok := strings.Cut(text, ":")
+	if n, err := strconv.Atoi(deaths); ok && err == nil && place == strconv.FormatUint(at, 10) {
+		return n
 	}
-	return info.API.Level >= resetLevel, nil
+	return 0
 }

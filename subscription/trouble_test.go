@@ -61,7 +61,7 @@ func TestCrash(t *testing.T) {
 // back.
 func TestCrashWithoutReset(t *testing.T) {
 	inWorld(t, jetstream.StreamConfig{}, func(t *testing.T, w *world) {
-		p, never := part("p"), false
+		p := part("p")
 		cfg := w.config()
 		cfg.AckWait = 2 * time.Second
 		link := w.srv.NewLink(t)
@@ -79,7 +79,7 @@ func TestCrashWithoutReset(t *testing.T) {
 		settle()
 		link.Cut()
 		heir := w.helper(cfg, w.plain)
-		heir.resets = &never
+		heir.can.Store(&capabilities{})
 		start := time.Now()
 		w.assign(heir, p)
 		w.until(10)
@@ -334,30 +334,96 @@ func TestPoisonThatKills(t *testing.T) {
 	})
 }
 
-// Somebody else pulls a message away, as a lost delivery would.
+// pullAway has somebody else ask for messages of a partition's durable, as an
+// owner that hangs did before, and returns how many came when the test is over.
+func pullAway(w *world, durable string, n int) (came func() int) {
+	w.t.Helper()
+	nc := w.srv.Connect(w.t)
+	inbox := nc.NewInbox()
+	sub, err := nc.SubscribeSync(inbox)
+	ok(w.t, err)
+	request := fmt.Appendf(nil, `{"batch":%d,"expires":%d,"group":%q}`, n, 30*time.Second, pinGroup)
+	ok(w.t, nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT.WORK."+durable, inbox, request))
+	ok(w.t, nc.Flush())
+	return func() int {
+		count := 0
+		for {
+			msg, err := sub.NextMsg(time.Millisecond)
+			if err != nil {
+				return count
+			}
+			if strings.HasPrefix(msg.Reply, "$JS.ACK") {
+				count++
+			}
+		}
+	}
+}
+
+// Requests of an owner that hangs are still with the server when the next one
+// begins. Nothing waits for them, whether more comes afterwards or not.
+func TestContestedPartition(t *testing.T) {
+	for name, can := range map[string]capabilities{
+		"pinned": {pin: true, reset: true}, "not pinned": {reset: true}, "no reset": {pin: true}, "old": {},
+	} {
+		for _, messages := range []int{1, 60} {
+			t.Run(fmt.Sprintf("%s, %d messages", name, messages), func(t *testing.T) {
+				inWorld(t, jetstream.StreamConfig{}, func(t *testing.T, w *world) {
+					p := part("p")
+					cfg := w.config()
+					cfg.AckWait = time.Second
+					first, h := w.helper(cfg, w.plain), w.helper(cfg, w.plain)
+					first.can.Store(&can)
+					h.can.Store(&can)
+					w.assign(first, p) // makes the durable
+					w.assign(first)
+					came := pullAway(w, "w-p", 4)
+					w.assign(h, p)
+					settle()
+					start := time.Now()
+					w.publish(messages, p)
+					w.until(messages)
+					limit := time.Second
+					if !can.reset {
+						limit = 5 * 2 * cfg.AckWait
+					}
+					if d := time.Since(start); d > limit {
+						t.Errorf("took %v", d)
+					}
+					w.judge(0)
+					if n := came(); n < 1 || n > 4 {
+						t.Errorf("%d messages went to somebody else, who asked for 4", n)
+					}
+					w.assign(h)
+					nothingPending(w)
+				})
+			})
+		}
+	}
+}
+
+// A durable that is pinned gives nothing to somebody who asks later; without a
+// pin what is given away is noticed and fetched again.
 func TestLostDelivery(t *testing.T) {
-	inWorld(t, jetstream.StreamConfig{}, func(t *testing.T, w *world) {
-		p := part("p")
-		h := w.helper(w.config(), w.plain)
-		w.assign(h, p)
-		settle()
-		thief, err := w.js.Consumer(t.Context(), "WORK", "w-p")
-		ok(t, err)
-		stolen, err := thief.Fetch(3, jetstream.FetchMaxWait(time.Second))
-		ok(t, err)
-		settle()
-		w.publish(60, p)
-		for msg := range stolen.Messages() {
-			t.Logf("stolen %s", msg.Data())
-		}
-		w.until(60)
-		w.judge(0)
-		if w.count(ErrDeliveryGap) == 0 {
-			t.Error("nothing was stolen")
-		}
-		w.assign(h)
-		nothingPending(w)
-	})
+	for name, can := range map[string]capabilities{"pinned": {pin: true, reset: true}, "not pinned": {reset: true}} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, jetstream.StreamConfig{}, func(t *testing.T, w *world) {
+				p := part("p")
+				h := w.helper(w.config(), w.plain)
+				h.can.Store(&can)
+				w.assign(h, p)
+				settle()
+				came := pullAway(w, "w-p", 3)
+				w.publish(60, p)
+				w.until(60)
+				w.judge(0)
+				if stolen := came() > 0; stolen == can.pin || stolen != (w.count(ErrDeliveryGap) > 0) {
+					t.Errorf("stolen: %v; reported %v", stolen, w.problems())
+				}
+				w.assign(h)
+				nothingPending(w)
+			})
+		})
+	}
 }
 
 func TestServerRestart(t *testing.T) {

@@ -57,9 +57,9 @@ func newNames() names {
 	}
 }
 
-func (n names) workSubject(p parti.Partition) string { return n.Prefix + ".work." + p.ID() }
+func (n names) workPrefix() string                   { return n.Prefix + ".work." }
+func (n names) workSubject(p parti.Partition) string { return n.workPrefix() + p.ID() }
 func (n names) resultSubject() string                { return n.Prefix + ".results" }
-func durableName(part int) string                    { return fmt.Sprintf("part-%04d", part) }
 
 // openBus connects to addr, or to a server that it starts when addr is empty.
 func openBus(ctx context.Context, addr string) (*bus, error) {
@@ -126,16 +126,15 @@ func (b *bus) embed() error {
 	return nil
 }
 
-// prepare makes the streams, and the durable consumer of every partition before
-// there is a message in it.
-func (b *bus) prepare(ctx context.Context, parts []parti.Partition, ackWait time.Duration) error {
+// prepare makes the streams.
+func (b *bus) prepare(ctx context.Context, partitions int) error {
 	b.prepared = true
 	_, err := b.js.CreateStream(ctx, jetstream.StreamConfig{
 		Name:      b.names.Work,
-		Subjects:  []string{b.names.Prefix + ".work.>"},
+		Subjects:  []string{b.names.workPrefix() + ">"},
 		Retention: jetstream.WorkQueuePolicy, // what is acknowledged needs no space
 		// 2.15 allows 1,000 unless it is told otherwise.
-		MaxConsumers: max(1000, 2*len(parts)),
+		MaxConsumers: max(1000, 2*partitions),
 	})
 	if err != nil {
 		return fmt.Errorf("create stream %s: %w", b.names.Work, err)
@@ -146,19 +145,6 @@ func (b *bus) prepare(ctx context.Context, parts []parti.Partition, ackWait time
 	})
 	if err != nil {
 		return fmt.Errorf("create stream %s: %w", b.names.Results, err)
-	}
-	for i, p := range parts {
-		_, err := b.js.CreateConsumer(ctx, b.names.Work, jetstream.ConsumerConfig{
-			Durable:       durableName(i),
-			FilterSubject: b.names.workSubject(p),
-			AckPolicy:     jetstream.AckExplicitPolicy,
-			AckWait:       ackWait,
-			MaxAckPending: 1, // one at a time, in order, whatever happens
-			MaxDeliver:    -1,
-		})
-		if err != nil {
-			return fmt.Errorf("create consumer of partition %s: %w", p, err)
-		}
 	}
 	return nil
 }
@@ -173,7 +159,7 @@ func (b *bus) results(ctx context.Context, take func(result, error)) (stop func(
 	cc, err := cons.Consume(func(m jetstream.Msg) {
 		r, err := parseResult(m.Headers(), m.Data())
 		if meta, merr := m.Metadata(); merr == nil {
-			r.at = meta.Sequence.Stream
+			r.at, r.stored = meta.Sequence.Stream, meta.Timestamp
 		} else {
 			err = errors.Join(err, merr)
 		}
@@ -190,15 +176,13 @@ func (b *bus) results(ctx context.Context, take func(result, error)) (stop func(
 
 // idle reports whether every message is acknowledged and every result up to
 // taken has been read.
-func (b *bus) idle(ctx context.Context, parts int, taken uint64) (bool, error) {
-	for i := range parts {
-		cons, err := b.js.Consumer(ctx, b.names.Work, durableName(i))
-		if err != nil {
-			return false, fmt.Errorf("look at consumer %s: %w", durableName(i), err)
-		}
-		if info := cons.CachedInfo(); info.NumPending > 0 || info.NumAckPending > 0 {
-			return false, nil
-		}
+func (b *bus) idle(ctx context.Context, taken uint64) (bool, error) {
+	work, err := b.js.Stream(ctx, b.names.Work)
+	if err != nil {
+		return false, fmt.Errorf("look at stream %s: %w", b.names.Work, err)
+	}
+	if work.CachedInfo().State.Msgs > 0 { // a work queue keeps what is not acknowledged
+		return false, nil
 	}
 	stream, err := b.js.Stream(ctx, b.names.Results)
 	if err != nil {

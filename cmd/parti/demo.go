@@ -138,7 +138,7 @@ func runDemo(ctx context.Context, opts demoOptions, out io.Writer) (err error) {
 			err = errors.Join(err, fmt.Errorf("clean up: %w", cerr))
 		}
 	}()
-	if err := d.bus.prepare(ctx, d.parts, opts.windows.AckWait); err != nil {
+	if err := d.bus.prepare(ctx, len(d.parts)); err != nil {
 		return err
 	}
 	d.describe()
@@ -305,7 +305,7 @@ func (d *demo) tick(ctx context.Context) error {
 		return nil
 	}
 	d.asked = time.Now()
-	idle, err := d.bus.idle(ctx, len(d.parts), d.resultSeq)
+	idle, err := d.bus.idle(ctx, d.resultSeq)
 	switch {
 	case err != nil:
 		return err
@@ -338,6 +338,7 @@ func (d *demo) disturb() error {
 		}
 		d.killed = d.fleet.Procs[n]
 		role, owned := "a follower", d.cover.Owned(n)
+		d.tally.pauses.killed(d.cover.Alive[n].ID)
 		if d.cover.Alive[n].Leader {
 			role = "the leader"
 		}

@@ -164,7 +164,7 @@ func TestResultsAreTakenInOrderAndForgotten(t *testing.T) {
 			t.Errorf("the first result left is %d, want 4", first)
 		}
 		for taken, want := range map[uint64]bool{4: false, 5: true} {
-			if idle, err := l.bus.idle(t.Context(), len(l.parts), taken); err != nil || idle != want {
+			if idle, err := l.bus.idle(t.Context(), taken); err != nil || idle != want {
 				t.Errorf("idle with %d results taken: %v, %v", taken, idle, err)
 			}
 		}

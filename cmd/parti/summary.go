@@ -58,6 +58,11 @@ func (s summary) String() string {
 	if s.killed != "" {
 		row(t, "kill to full coverage", seconds(s.recovery))
 	}
+	row(t, "pause of a moved partition, p50 / p99", spread(s.tally.pauses.moved))
+	if s.killed != "" {
+		row(t, "pause of the killed worker's", spread(s.tally.pauses.orphaned))
+	}
+	row(t, "pause of the others", spread(s.tally.pauses.others))
 	row(t, "time for the messages", seconds(s.workTime))
 	_ = t.Flush()
 	if s.killed != "" && !s.shows() {

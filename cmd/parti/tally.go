@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -13,13 +14,15 @@ import (
 
 // result is what a worker found in one message.
 type result struct {
-	at     uint64 // of the result itself, set by who received it
-	seq    uint64 // of the message in the stream of work
+	at     uint64    // of the result itself, set by who received it
+	stored time.Time // likewise: when the stream took it
+	seq    uint64    // of the message in the stream of work
 	worker string
 	part   int
 	token  parti.Token
-	size   int64  // bytes counted
-	counts []byte // as wordCounts.encode writes them
+	size   int64     // bytes counted
+	sent   time.Time // when the stream took the message
+	counts []byte    // as wordCounts.encode writes them
 }
 
 // Headers of a result.
@@ -29,6 +32,7 @@ const (
 	headerPart   = "Partition"
 	headerToken  = "Token"
 	headerSize   = "Size"
+	headerSent   = "Sent"
 )
 
 func (r result) message(subject string) *nats.Msg {
@@ -39,17 +43,19 @@ func (r result) message(subject string) *nats.Msg {
 	m.Header.Set(headerPart, strconv.Itoa(r.part))
 	m.Header.Set(headerToken, r.token.String())
 	m.Header.Set(headerSize, strconv.FormatInt(r.size, 10))
+	m.Header.Set(headerSent, r.sent.Format(time.RFC3339Nano))
 	return m
 }
 
 func parseResult(h nats.Header, data []byte) (result, error) {
 	r := result{worker: h.Get(headerWorker), counts: data}
-	var err1, err2, err3, err4 error
+	var err1, err2, err3, err4, err5 error
 	r.seq, err1 = strconv.ParseUint(h.Get(headerSeq), 10, 64)
 	r.part, err2 = strconv.Atoi(h.Get(headerPart))
 	_, err3 = fmt.Sscanf(h.Get(headerToken), "%d.%d", &r.token.Term, &r.token.Version)
 	r.size, err4 = strconv.ParseInt(h.Get(headerSize), 10, 64)
-	if err := cmp.Or(err1, err2, err3, err4); err != nil {
+	r.sent, err5 = time.Parse(time.RFC3339Nano, h.Get(headerSent))
+	if err := cmp.Or(err1, err2, err3, err4, err5); err != nil {
 		return result{}, fmt.Errorf("result of %q: %w", r.worker, err)
 	}
 	return r, nil
@@ -68,7 +74,8 @@ type tally struct {
 	unordered  int   // counted behind a later message of the same partition
 	bytes      int64 // of the messages counted
 
-	last map[int]uint64 // latest message counted, by partition
+	last   map[int]uint64 // latest message counted, by partition
+	pauses *pauses
 }
 
 // tallied is what is known of one message.
@@ -82,6 +89,7 @@ func newTally() *tally {
 		counts:   newWordCounts(),
 		messages: make(map[uint64]*tallied),
 		last:     make(map[int]uint64),
+		pauses:   newPauses(),
 	}
 }
 
@@ -124,6 +132,7 @@ func (t *tally) add(r result) error {
 		t.matched++
 	}
 	t.bytes += r.size
+	t.pauses.add(r)
 	if r.seq < t.last[r.part] {
 		t.unordered++
 	} else {

@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -10,17 +11,17 @@ import (
 )
 
 func TestResultRoundTrip(t *testing.T) {
-	want := result{seq: 7, worker: "worker-3", part: 2, token: parti.Token{Term: 5, Version: 9}, size: 12, counts: []byte("a 1\n")}
+	want := result{seq: 7, worker: "worker-3", part: 2, token: parti.Token{Term: 5, Version: 9}, size: 12, sent: time.Unix(3, 4), counts: []byte("a 1\n")}
 	m := want.message("subject")
 	got, err := parseResult(m.Header, m.Data)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got.seq != want.seq || got.worker != want.worker || got.part != want.part || got.token != want.token ||
-		got.size != want.size || string(got.counts) != "a 1\n" {
+		got.size != want.size || !got.sent.Equal(want.sent) || string(got.counts) != "a 1\n" {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	for _, h := range []string{headerSeq, headerPart, headerToken, headerSize} {
+	for _, h := range []string{headerSeq, headerPart, headerToken, headerSize, headerSent} {
 		m := want.message("subject")
 		m.Header.Set(h, "x")
 		if _, err := parseResult(m.Header, m.Data); err == nil {

@@ -27,7 +27,7 @@ type workerSpec struct {
 	URL     string
 	Names   names
 	Windows windows
-	Parts   []parti.Partition // in the order of their durables
+	Parts   []parti.Partition
 	Verbose bool
 	// DropEvery, when positive, makes the worker lose every so many-th message
 	// on purpose.
@@ -83,17 +83,13 @@ type worker struct {
 }
 
 func (w *worker) run(ctx context.Context) error {
-	cons := &consumers{
-		js:       w.js,
-		stream:   w.spec.Names.Work,
-		durables: make(map[string]string, len(w.spec.Parts)),
-		handle:   w.count,
-		failed:   func(err error) { w.reports.Send(fleet.Report{Kind: fleet.Failed, Text: err.Error()}) },
+	cons, err := w.consumers()
+	if err != nil {
+		return err
 	}
-	defer cons.close()
 	w.index = make(map[string]int, len(w.spec.Parts))
 	for i, p := range w.spec.Parts {
-		cons.durables[p.ID()], w.index[p.ID()] = durableName(i), i
+		w.index[p.ID()] = i
 	}
 	member := fleet.NewMember(w.reports)
 	level := slog.LevelError
@@ -110,45 +106,4 @@ func (w *worker) run(ctx context.Context) error {
 	}
 	w.mgr = mgr
 	return member.Run(ctx, mgr)
-}
-
-// count counts the words of one message and publishes the result. Only when the
-// stream has that is the message acknowledged, so that nothing is lost; who dies
-// in between leaves a message that is counted again, and a second result.
-func (w *worker) count(ctx context.Context, p parti.Partition, msg jetstream.Msg) error {
-	meta, err := msg.Metadata()
-	if err != nil {
-		return err
-	}
-	if w.drop() {
-		return nil
-	}
-	words := newWordCounts()
-	words.countText(msg.Data())
-	token, _ := w.mgr.Owns(p)
-	r := result{
-		seq:    meta.Sequence.Stream,
-		worker: w.mgr.WorkerID(),
-		part:   w.index[p.ID()],
-		token:  token,
-		size:   int64(len(msg.Data())),
-		counts: words.encode(),
-	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	if _, err := w.js.PublishMsg(ctx, r.message(w.spec.Names.resultSubject())); err != nil {
-		return fmt.Errorf("publish result of message %d: %w", r.seq, err)
-	}
-	return nil
-}
-
-// drop reports whether to lose this message on purpose.
-func (w *worker) drop() bool {
-	if w.spec.DropEvery <= 0 {
-		return false
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.seen++
-	return w.seen%w.spec.DropEvery == 0
 }
