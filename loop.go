@@ -223,6 +223,7 @@ func (r *run) finish() {
 		r.store.Close()
 	}
 	r.refresh.endAll(ErrStopped)
+	r.m.opts.metrics.SetWorker("")
 	r.m.ended(r)
 }
 
