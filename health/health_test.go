@@ -1,7 +1,9 @@
 package health_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -59,5 +61,20 @@ func TestHandler(t *testing.T) {
 	w.Live, w.NotLive = false, "ended"
 	if code, body := get(t, h, "GET", "/livez"); code != 503 || body != "ended\n" {
 		t.Errorf("not live: %d %q", code, body)
+	}
+}
+
+func TestDrain(t *testing.T) {
+	if code, _ := get(t, health.Handler(&worker{}), "GET", "/drain"); code != 404 {
+		t.Errorf("drained without being asked to: %d", code)
+	}
+	var err error
+	h := health.Handler(&worker{}, health.WithDrain(func(context.Context) error { return err }))
+	if code, body := get(t, h, "GET", "/drain"); code != 200 || body != "ok\n" {
+		t.Errorf("%d %q", code, body)
+	}
+	err = errors.New("work did not end")
+	if code, body := get(t, h, "GET", "/drain"); code != 500 || body != "work did not end\n" {
+		t.Errorf("%d %q", code, body)
 	}
 }

@@ -288,7 +288,6 @@ func (c *Core) onDisconnected() {
 		return
 	}
 	c.conn.up, c.conn.lostAt = false, c.now
-	c.log(Warn, "connection to NATS lost")
 	c.report(FaultConnection, "the connection to NATS is down; the client reconnects by itself")
 	c.degradedDisconnected()
 }
