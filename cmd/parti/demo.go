@@ -55,6 +55,7 @@ type demoOptions struct {
 	killLeader bool
 	verbose    bool
 	windows    windows
+	metrics    string // host at which workers serve them
 
 	dropEvery int
 }
@@ -185,7 +186,7 @@ func (d *demo) work(ctx context.Context) (err error) {
 	}
 	d.fleet = newFleet(workerSpec{
 		URL: d.bus.url, Names: d.bus.names, Windows: d.opts.windows, Parts: d.parts,
-		Verbose: d.opts.verbose, DropEvery: d.opts.dropEvery,
+		Verbose: d.opts.verbose, Metrics: d.opts.metrics, DropEvery: d.opts.dropEvery,
 	})
 	d.cover = newCoverage(len(d.parts))
 

@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/arloliu/parti"
+	"github.com/arloliu/parti/metrics/prometheus"
 	"github.com/arloliu/parti/source"
 	"github.com/arloliu/parti/strategy"
 )
@@ -29,6 +30,8 @@ type workerSpec struct {
 	Windows windows
 	Parts   []parti.Partition // in the order of their durables
 	Verbose bool
+	// Metrics is the host to serve metrics and health at, "" for nowhere.
+	Metrics string
 	// DropEvery, when positive, makes the worker lose every so many-th message
 	// on purpose.
 	DropEvery int
@@ -108,14 +111,14 @@ func (w *worker) run(ctx context.Context) error {
 	for i, p := range w.spec.Parts {
 		cons.durables[p.ID()], w.index[p.ID()] = durableName(i), i
 	}
-	meter := &meter{reports: w.reports}
+	measures := measures{Collector: prometheus.New(), meter: &meter{reports: w.reports}}
 	level := slog.LevelError
 	if w.spec.Verbose {
 		level = slog.LevelInfo
 	}
 	mgr, err := parti.NewManager(w.spec.config(), w.js, source.NewStatic(w.spec.Parts), strategy.NewConsistentHash(),
 		parti.WithWorkerConsumerUpdater(cons),
-		parti.WithMetrics(meter),
+		parti.WithMetrics(measures),
 		parti.WithLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))),
 		parti.WithHooks(w.hooks()),
 	)
@@ -123,6 +126,11 @@ func (w *worker) run(ctx context.Context) error {
 		return err
 	}
 	w.mgr = mgr
+	stopServing, err := serveMetrics(ctx, w.spec.Metrics, measures.Collector, mgr)
+	if err != nil {
+		return err
+	}
+	defer stopServing()
 	startErr := mgr.Start(ctx)
 	if startErr == nil {
 		w.reports.send(report{Kind: reportStarted, Worker: mgr.WorkerID(), Leader: mgr.IsLeader()})
