@@ -99,20 +99,12 @@ func (c *Collector) Describe(to chan<- *client.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *Collector) Collect(to chan<- client.Metric) {
-	if age, ok := c.CacheAge(); ok {
-		c.sink.Set(figures.CacheAge, "", age.Seconds())
-	} else {
-		c.sink.Set(figures.CacheAge, "", 0)
-	}
+	c.sink.Set(figures.CacheAge, "", c.CacheAge().Seconds())
 	c.mu.Lock()
 	consumers := c.consumers
 	c.mu.Unlock()
 	if len(consumers) > 0 {
-		sum := figures.Consumed(consumers)
-		c.sink.Set(figures.ConsumerPartitions, "", sum.Partitions)
-		c.sink.Set(figures.ConsumerPending, "", sum.Pending)
-		c.sink.Set(figures.ConsumerMaxPending, "", sum.MaxPending)
-		c.sink.Set(figures.ConsumerInFlight, "", sum.InFlight)
+		figures.Consumed(consumers).Show(c.sink)
 	}
 	for _, m := range c.sink.all {
 		m.Collect(to)

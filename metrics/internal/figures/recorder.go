@@ -35,14 +35,14 @@ var (
 // New returns a recorder.
 func New(to Sink) *Recorder { return &Recorder{sink: to} }
 
-// CacheAge is the age of the assignment now, and whether there is any.
-func (r *Recorder) CacheAge() (age time.Duration, ok bool) {
+// CacheAge is the age of the assignment now, 0 without any.
+func (r *Recorder) CacheAge() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.confirmedAt.IsZero() {
-		return 0, false
+		return 0
 	}
-	return time.Since(r.confirmedAt), true
+	return time.Since(r.confirmedAt)
 }
 
 func (r *Recorder) SetDegradedMode(v float64) { r.sink.Set(DegradedMode, "", v) }
@@ -173,4 +173,12 @@ func Consumed(consumers []Consumer) Consumption {
 		}
 	}
 	return sum
+}
+
+// Show sets the figures.
+func (c Consumption) Show(to Sink) {
+	to.Set(ConsumerPartitions, "", c.Partitions)
+	to.Set(ConsumerPending, "", c.Pending)
+	to.Set(ConsumerMaxPending, "", c.MaxPending)
+	to.Set(ConsumerInFlight, "", c.InFlight)
 }
