@@ -5,7 +5,7 @@ LINT := $(TOOL) golangci-lint
 # Modules of their own, so that what they need stays out of users' go.sum.
 NESTED := $(filter-out ./tools/,$(dir $(shell find . -mindepth 2 -name go.mod -not -path '*/testdata/*')))
 # Tests of wall time have the machine for themselves.
-QUIET = $(shell go list ./... | grep -v /test/wall)
+QUIET = $(shell go list ./... | grep -v -e /test/wall -e /test/observe)
 SEEDS ?= 1000
 FUZZTIME ?= 30s
 MOVES ?= 10000
@@ -13,7 +13,7 @@ KILLS ?= 30
 SEED ?= 1
 PAIRS ?= 9
 
-.PHONY: help demo bench-fleet test wall check sim soak soak-kills soak-r3 bench bench-throughput fuzz vuln lint fmt clean fmt-check tidy vet race nested
+.PHONY: help demo bench-fleet test wall check observe sim soak soak-kills soak-r3 bench bench-throughput fuzz vuln lint fmt clean fmt-check tidy vet race nested
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -30,6 +30,10 @@ wall: ## what it costs to start fleets of 64 and 200, in figures
 	go test -count=1 -v ./test/wall
 
 check: fmt-check tidy vet lint test nested race ## everything that a change must pass
+
+observe: ## a real Prometheus (on the PATH) loads the alerts and watches the demo
+	PARTI_OBSERVE=1 go test -count=1 -run Promtool ./deploy
+	PARTI_OBSERVE=1 go test -count=1 ./test/observe
 
 sim: ## simulate fleets from SEEDS seeds (make sim SEEDS=1000)
 	go test ./internal/sim -count=1 -timeout=0 -run '^TestSim$$' -args -seeds=$(SEEDS)

@@ -32,7 +32,8 @@ type applier struct {
 	updater WorkerConsumerUpdater // may be nil
 	timeout time.Duration         // of one call of the updater
 	applied func(seq uint64)
-	failed  func(error) // an updater's error
+	failed  func(error)                                      // an updater's error
+	changed func(w *application, added, removed []Partition) // the hook has been told
 
 	mu      sync.Mutex
 	waiting *application  // the newest, not begun
@@ -50,9 +51,10 @@ type applier struct {
 }
 
 type application struct {
-	seq    uint64
-	worker string
-	held   *holding
+	seq     uint64
+	worker  string
+	held    *holding
+	arrived time.Time
 }
 
 func newApplier(ctx context.Context, m *Manager, users *tasks, hooks *hookRunner) *applier {
@@ -67,6 +69,7 @@ func newApplier(ctx context.Context, m *Manager, users *tasks, hooks *hookRunner
 
 // apply takes an assignment; it does not block.
 func (a *applier) apply(w application) {
+	w.arrived = time.Now()
 	a.mu.Lock()
 	a.waiting = &w
 	begin := !a.active
@@ -112,6 +115,7 @@ func (a *applier) run() {
 		}
 		a.board.apply(w.held)
 		if a.update(w) && a.tell(w) {
+			a.board.applied(w.held)
 			a.applied(w.seq)
 		}
 	}
@@ -214,10 +218,10 @@ func (a *applier) tell(w *application) bool {
 	}
 	select {
 	case <-a.hooks.assignmentChanged(added, removed):
-		return true
 	case <-a.hookLeaves:
-		return true
 	case <-a.ctx.Done():
 		return false
 	}
+	a.changed(w, added, removed)
+	return true
 }

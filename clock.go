@@ -48,6 +48,9 @@ func (c *clock) now() time.Duration {
 	return c.correct()
 }
 
+// date returns when it was at on this clock, or will be.
+func (c *clock) date(at time.Duration) time.Time { return time.Now().Add(at - c.now()) }
+
 func (c *clock) correct() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -37,6 +37,7 @@ func (c natsConn) warnings() []string       { return connectionWarnings(c.Conn) 
 type connWatch struct {
 	conn connection
 	post func(core.Event)
+	saw  func(nats.Status) // may be nil
 
 	once   sync.Once
 	first  chan struct{} // closed when the connection has been seen up, or closed
@@ -69,6 +70,9 @@ func (w *connWatch) run(ctx context.Context) {
 }
 
 func (w *connWatch) tell(s nats.Status) {
+	if w.saw != nil {
+		w.saw(s)
+	}
 	if s == nats.CONNECTED {
 		w.post(core.Connected{Server: w.conn.serverID(), Allowance: w.conn.allowance()})
 		w.once.Do(func() { close(w.first) })

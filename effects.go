@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -80,20 +81,58 @@ func (r *run) tell(e core.Effect) {
 		logTo(r.log, e)
 	case core.Measure:
 		measure(r.m.opts.metrics, e)
+	case core.Rebalanced:
+		r.m.opts.metrics.ObserveRebalance(Rebalance{
+			Reason: e.Reason, Term: e.Term, Version: e.Version, Workers: e.Workers, Partitions: e.Partitions, Moves: e.Moves,
+			Began: r.clock.date(e.Began), Plan: e.Plan, Publish: e.Publish, Handoff: e.Handoff,
+		})
+	case core.Handed:
+		r.m.opts.metrics.ObserveHandoffPause(e.Cause, e.Pause, e.Partitions)
+	case core.Fleet:
+		r.m.opts.metrics.SetFleet(e.Partitions, e.Unowned)
 	}
 }
 
-// report tells a recoverable error to the hook and, not too often, to the log.
+// report tells a recoverable error to whoever wants to know.
 func (r *run) report(err error) {
-	text := err.Error()
-	if withheld, ok := r.limiter.allow(r.clock.now(), text); ok {
-		pairs := []any{"error", err}
-		if withheld > 0 {
-			pairs = append(pairs, "repeated", withheld)
-		}
-		r.log.Warn("recoverable error", append(pairs, stackOf(err)...)...)
-	}
+	kind := errorKind(err)
+	r.log.Warn("recoverable error", append([]any{"kind", kind, "error", err}, stackOf(err)...)...)
+	r.m.opts.metrics.IncrementError(kind)
+	r.m.health.note(err)
 	r.hooks.err(err)
+}
+
+// idsShown is how many partitions a line of the log names.
+const idsShown = 20
+
+// changed tells that this worker owns other partitions than before.
+func (r *run) changed(w *application, added, removed []Partition) {
+	c := AppliedChange{
+		Term: w.held.term, Version: w.held.version, Added: len(added), Removed: len(removed), Owned: len(w.held.owned),
+		Began: w.arrived, Took: time.Since(w.arrived),
+	}
+	r.log.Info("ownership changed", "term", c.Term, "version", c.Version, "partitions", c.Owned,
+		"added", shown(added), "removed", shown(removed), "took", c.Took.String())
+	r.m.opts.metrics.ObserveApply(c)
+}
+
+// shown names partitions, the first ones when there are many.
+func shown(ps []Partition) string {
+	var b strings.Builder
+	fmt.Fprint(&b, len(ps))
+	for i, p := range ps {
+		switch {
+		case i == idsShown:
+			b.WriteString(" ...")
+			return b.String()
+		case i == 0:
+			b.WriteString(": ")
+		default:
+			b.WriteByte(' ')
+		}
+		b.WriteString(p.ID())
+	}
+	return b.String()
 }
 
 // holding makes what users see of an assignment.
@@ -303,8 +342,6 @@ func measure(to MetricsCollector, e core.Measure) {
 		to.AddMoves(e.Label, int(e.Value))
 	case core.MetricRebalances:
 		to.IncrementRebalance(e.Label)
-	case core.MetricRebalanceTime:
-		to.ObserveRebalanceDuration(seconds(e.Value))
 	case core.MetricForced:
 		for range int(e.Value) {
 			to.IncrementForcedHandoff()
@@ -315,28 +352,11 @@ func measure(to MetricsCollector, e core.Measure) {
 		to.IncrementWatchRestart()
 	case core.MetricKVErrors:
 		to.IncrementKVError(e.Label)
+	case core.MetricCommitTime:
+		to.ObserveCommit(seconds(e.Value))
+	case core.MetricOverlaps:
+		to.AddOverlaps(int(e.Value))
 	}
 }
 
 func seconds(v float64) time.Duration { return time.Duration(v * float64(time.Second)) }
-
-// taggedLogger adds the group, and the worker's id once it has one, to every
-// line.
-type taggedLogger struct {
-	to     Logger
-	pairs  []any
-	worker func() string
-}
-
-func (l taggedLogger) with(pairs []any) []any {
-	all := append(slices.Clone(l.pairs), pairs...)
-	if id := l.worker(); id != "" {
-		all = append(all, "worker", id)
-	}
-	return all
-}
-
-func (l taggedLogger) Debug(msg string, pairs ...any) { l.to.Debug(msg, l.with(pairs)...) }
-func (l taggedLogger) Info(msg string, pairs ...any)  { l.to.Info(msg, l.with(pairs)...) }
-func (l taggedLogger) Warn(msg string, pairs ...any)  { l.to.Warn(msg, l.with(pairs)...) }
-func (l taggedLogger) Error(msg string, pairs ...any) { l.to.Error(msg, l.with(pairs)...) }

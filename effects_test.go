@@ -297,29 +297,30 @@ type recorder struct {
 
 func (r recorder) add(name string, v any) { *r.got = append(*r.got, fmt.Sprintf("%s %v", name, v)) }
 
-func (r recorder) SetDegradedMode(v float64)                { r.add("mode", v) }
-func (r recorder) SetCacheAge(d time.Duration)              { r.add("age", d) }
-func (r recorder) SetAlertLevel(l int)                      { r.add("level", l) }
-func (r recorder) ObserveDegradedDuration(d time.Duration)  { r.add("degraded", d) }
-func (r recorder) IncrementAlertEmitted(l string)           { r.add("alert", l) }
-func (r recorder) IncrementCacheFallback()                  { r.add("fallback", "") }
-func (r recorder) SetState(s State)                         { r.add("state", s) }
-func (r recorder) SetAssignedPartitions(n int)              { r.add("partitions", n) }
-func (r recorder) AddMoves(reason string, n int)            { r.add("moves "+reason, n) }
-func (r recorder) IncrementRebalance(reason string)         { r.add("rebalance", reason) }
-func (r recorder) ObserveRebalanceDuration(d time.Duration) { r.add("took", d) }
-func (r recorder) IncrementForcedHandoff()                  { r.add("forced", "") }
-func (r recorder) SetLeader(l bool)                         { r.add("leader", l) }
-func (r recorder) IncrementClaimConflict()                  { r.add("conflict", "") }
-func (r recorder) IncrementKVError(b string)                { r.add("kv", b) }
-func (r recorder) IncrementWatchRestart()                   { r.add("watch", "") }
+func (r recorder) SetDegradedMode(v float64)               { r.add("mode", v) }
+func (r recorder) SetCacheAge(d time.Duration)             { r.add("age", d) }
+func (r recorder) SetAlertLevel(l int)                     { r.add("level", l) }
+func (r recorder) ObserveDegradedDuration(d time.Duration) { r.add("degraded", d) }
+func (r recorder) IncrementAlertEmitted(l string)          { r.add("alert", l) }
+func (r recorder) IncrementCacheFallback()                 { r.add("fallback", "") }
+func (r recorder) SetState(s State)                        { r.add("state", s) }
+func (r recorder) SetAssignedPartitions(n int)             { r.add("partitions", n) }
+func (r recorder) AddMoves(reason string, n int)           { r.add("moves "+reason, n) }
+func (r recorder) IncrementRebalance(reason string)        { r.add("rebalance", reason) }
+func (r recorder) IncrementForcedHandoff()                 { r.add("forced", "") }
+func (r recorder) SetLeader(l bool)                        { r.add("leader", l) }
+func (r recorder) IncrementClaimConflict()                 { r.add("conflict", "") }
+func (r recorder) IncrementKVError(b string)               { r.add("kv", b) }
+func (r recorder) IncrementWatchRestart()                  { r.add("watch", "") }
+func (r recorder) ObserveCommit(d time.Duration)           { r.add("commit", d) }
+func (r recorder) AddOverlaps(n int)                       { r.add("overlaps", n) }
 
 func TestMeasures(t *testing.T) {
 	var got []string
-	for m := core.MetricDegraded; m <= core.MetricKVErrors; m++ {
+	for m := core.MetricDegraded; m <= core.MetricOverlaps; m++ {
 		measure(recorder{got: &got}, core.Measure{Metric: m, Value: 2.5, Label: "L"})
 	}
-	want := "mode 2.5|age 2.5s|level 2|degraded 2.5s|alert L|fallback |leader true|partitions 2|moves L 2|rebalance L|took 2.5s|forced |forced |conflict |watch |kv L"
+	want := "mode 2.5|age 2.5s|level 2|degraded 2.5s|alert L|fallback |leader true|partitions 2|moves L 2|rebalance L|forced |forced |conflict |watch |kv L|commit 2.5s|overlaps 2"
 	if s := strings.Join(got, "|"); s != want {
 		t.Errorf("got  %s\nwant %s", s, want)
 	}

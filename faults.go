@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/arloliu/parti/internal/core"
 )
@@ -110,53 +109,44 @@ func (c *causes) err(f core.Fault) error {
 	return e
 }
 
-// limiter keeps the log from saying the same more than once per second.
-type limiter struct {
-	mu   sync.Mutex
-	said map[string]*saying
+// errorKinds names what Hooks.OnError is told, for metrics and the log. The first
+// that matches counts.
+var errorKinds = []struct {
+	err  error
+	name string
+}{
+	{ErrConsumerUpdate, "consumer_update"},
+	{ErrNATSConnectionLost, "connection"},
+	{ErrKV, "kv"},
+	{ErrIDLost, "id_lost"},
+	{ErrElectionFailed, "election"},
+	{ErrSource, "source"},
+	{ErrStrategy, "strategy"},
+	{ErrAssignmentVersionMismatch, "version"},
+	{ErrHandoffForced, "handoff"},
+	{ErrForeignValue, "foreign_value"},
+	{ErrBucketUnusable, "bucket"},
+	{ErrJetStreamUnavailable, "jetstream"},
 }
 
-type saying struct {
-	at       time.Duration
-	withheld int
-}
+const otherKind = "other"
 
-const (
-	logEvery  = time.Second
-	logCauses = 64 // causes remembered at most
-)
-
-// allow reports whether to say it now, and how often it was withheld before.
-func (l *limiter) allow(now time.Duration, cause string) (withheld int, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if s := l.said[cause]; s != nil {
-		if now-s.at < logEvery {
-			s.withheld++
-			return 0, false
-		}
-		withheld = s.withheld
-		*s = saying{at: now}
-		return withheld, true
-	}
-	if l.said == nil {
-		l.said = make(map[string]*saying)
-	}
-	if len(l.said) >= logCauses {
-		l.forget(now)
-	}
-	l.said[cause] = &saying{at: now}
-	return 0, true
-}
-
-// forget makes room: what was said long ago goes, or else everything.
-func (l *limiter) forget(now time.Duration) {
-	for cause, s := range l.said {
-		if now-s.at >= logEvery {
-			delete(l.said, cause)
+// errorKind names the kind of a recoverable error.
+func errorKind(err error) string {
+	for _, k := range errorKinds {
+		if errors.Is(err, k.err) {
+			return k.name
 		}
 	}
-	if len(l.said) >= logCauses {
-		clear(l.said)
+	return otherKind
+}
+
+// ErrorKinds are the names by which [AssignmentMetrics] counts recoverable errors,
+// and the values of "kind" in the log.
+func ErrorKinds() []string {
+	names := make([]string, 0, len(errorKinds)+1)
+	for _, k := range errorKinds {
+		names = append(names, k.name)
 	}
+	return append(names, otherKind)
 }

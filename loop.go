@@ -52,8 +52,8 @@ type run struct {
 	lists    listCache
 	planner  *planner
 	refresh  refreshes
-	limiter  limiter
-	worker   string // the last id held; the loop's
+	worker   string        // the last id held; the loop's
+	shown    core.Snapshot // as last measured; the loop's
 
 	setup    context.Context // while Start prepares the run
 	endSetup context.CancelCauseFunc
@@ -83,10 +83,10 @@ const usersGrace = 100 * time.Millisecond
 func newRun(parent context.Context, m *Manager) *run {
 	r := &run{
 		m: m, box: newMailbox(), clock: newClock(m.clocks()),
-		log:     taggedLogger{m.opts.logger, []any{"group", m.cfg.core().Group}, m.WorkerID},
 		started: make(chan struct{}), killed: make(chan struct{}),
 		over: make(chan struct{}), hurried: make(chan struct{}),
 	}
+	r.log = &runLogger{to: m.opts.logger, group: m.cfg.core().Group, worker: m.WorkerID, now: r.clock.now}
 	// What Start was given bounds Start, not the life of the worker.
 	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(parent))
 	r.setup, r.endSetup = context.WithCancelCause(parent)
@@ -98,6 +98,7 @@ func newRun(parent context.Context, m *Manager) *run {
 		r.report(&faultError{kind: ErrConsumerUpdate, text: err.Error(), cause: err})
 	}
 	r.follow = newFollowing(r.ctx, &r.users, m.opts.updater, r.applier.failed)
+	r.applier.changed = r.changed
 	r.source = userCall{name: "ListPartitions", users: &r.users}
 	r.watching = newSourceWatch(m.source, &r.users)
 	r.strategy = userCall{name: "Assign", users: &r.users}
@@ -109,7 +110,7 @@ func newRun(parent context.Context, m *Manager) *run {
 // begin starts the loop on the open store. The core gets what is left of
 // StartupTimeout.
 func (r *run) begin(startup time.Duration) {
-	r.ops = opQueue{ctx: r.ctx, own: &r.own, store: r.store, causes: &r.causes, post: r.box.post, gone: r.rebind}
+	r.ops = opQueue{metrics: r.m.opts.metrics, ctx: r.ctx, own: &r.own, store: r.store, causes: &r.causes, post: r.box.post, gone: r.rebind}
 	r.watches = watches{
 		ctx: r.ctx, own: &r.own, store: r.store, post: r.box.post, gone: r.rebind,
 		timeout: r.m.cfg.OperationTimeout,
@@ -189,12 +190,29 @@ func (r *run) step(ev core.Event) (ended bool) {
 	r.m.board.arrive(snap, newest, r.clock.now)
 	r.watching.follow(r, snap.Leader)
 	r.follow.lead(snap.Leader)
+	r.measure(snap, newest)
+	r.m.health.turned()
 	for _, e := range effects {
 		if r.perform(e, newest) {
 			ended = true
 		}
 	}
 	return ended
+}
+
+// measure tells what shows in the accessors too.
+func (r *run) measure(s core.Snapshot, newest *application) {
+	to := r.m.opts.metrics
+	if s.Worker != r.shown.Worker {
+		to.SetWorker(s.Worker)
+	}
+	if s.Term != r.shown.Term || s.Version != r.shown.Version {
+		to.SetVersion(s.Term, s.Version)
+	}
+	if newest != nil {
+		to.SetAssignedWeight(newest.held.weight())
+	}
+	r.shown = s
 }
 
 // finish leaves nothing behind, but goroutines that are inside users' code and
@@ -212,6 +230,7 @@ func (r *run) finish() {
 		r.store.Close()
 	}
 	r.refresh.endAll(ErrStopped)
+	r.m.opts.metrics.SetWorker("")
 	r.m.ended(r)
 }
 

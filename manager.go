@@ -15,8 +15,8 @@ import (
 
 // Manager makes this process a worker of a fleet: see the package comment. Its
 // methods are safe for concurrent use and may be called from [Hooks]. [Manager.WorkerID],
-// [Manager.IsLeader], [Manager.State], [Manager.CurrentAssignment] and
-// [Manager.Owns] never block and may be called at any time, before Start and
+// [Manager.IsLeader], [Manager.State], [Manager.Status], [Manager.CurrentAssignment]
+// and [Manager.Owns] never block and may be called at any time, before Start and
 // after Stop too.
 type Manager struct {
 	cfg      Config // complete and valid
@@ -32,12 +32,14 @@ type Manager struct {
 
 	board   *board
 	waiters waiters
+	health  health
 	done    chan struct{} // closed when the manager has ended
 
 	mu    sync.Mutex // guards what follows; held for a moment only
 	phase phase
 	run   *run  // while starting, running or stopping
 	err   error // why it ended
+	alone bool  // it ended by itself
 }
 
 // phase is where a manager stands between its methods.
@@ -73,6 +75,7 @@ func NewManager(cfg *Config, js jetstream.JetStream, source PartitionSource, str
 		board:   newBoard(),
 		done:    make(chan struct{}),
 	}
+	m.health.init()
 	SetDefaults(&m.cfg)
 	m.conn = natsConn{js.Conn(), m.cfg.HeartbeatTTL}
 	m.open = func(ctx context.Context) (kvStore, error) { return openNATS(ctx, js, &m.cfg.KVBucket) }
@@ -240,10 +243,12 @@ func (m *Manager) ended(r *run) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.run = nil
+	m.health.reset()
 	if m.phase != stopping && (r.startFailed || !r.hasStarted()) {
 		m.phase = idle
 		m.board.reset(core.Snapshot{})
 	} else {
+		m.alone = m.phase != stopping
 		m.phase, m.err = finished, r.why()
 		m.board.reset(core.Snapshot{State: core.Shutdown})
 		m.waiters.reached(StateShutdown)

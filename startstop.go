@@ -49,6 +49,7 @@ func (r *run) prepare() error {
 	ctx, cancel := context.WithTimeout(r.setup, timeout)
 	defer cancel()
 	w := newConnWatch(r.m.conn, r.box.post)
+	w.saw = r.m.health.saw
 	r.own.start("following the connection", func() { w.run(r.ctx) })
 	if err := w.awaitUp(ctx); err != nil {
 		return err

@@ -1,6 +1,9 @@
 package parti
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // State is where a worker stands in its life. The zero value is [StateInit].
 //
@@ -52,6 +55,28 @@ var stateNames = [...]string{
 	StateEmergency:         "Emergency",
 	StateDegraded:          "Degraded",
 	StateShutdown:          "Shutdown",
+}
+
+// MarshalText makes the state its name in JSON and elsewhere.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads a name.
+func (s *State) UnmarshalText(text []byte) error {
+	i := slices.Index(stateNames[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("state %q: unknown", text)
+	}
+	*s = State(i)
+	return nil
+}
+
+// States are all states, in their order.
+func States() []State {
+	all := make([]State, len(stateNames))
+	for i := range all {
+		all[i] = State(i)
+	}
+	return all
 }
 
 // String returns the name of the state without its prefix, such as "Stable".

@@ -84,12 +84,13 @@ const maxOps = 16
 // others wait in order. Operations may overtake each other. That is harmless
 // because the core never has two operations on one key in flight.
 type opQueue struct {
-	ctx    context.Context // of the run
-	own    *tasks
-	store  kvStore
-	causes *causes
-	post   func(core.Event)
-	gone   func() // told that a bucket is gone
+	ctx     context.Context // of the run
+	own     *tasks
+	store   kvStore
+	causes  *causes
+	post    func(core.Event)
+	gone    func() // told that a bucket is gone
+	metrics StoreMetrics
 
 	mu      sync.Mutex
 	waiting []queuedOp
@@ -148,6 +149,7 @@ func (q *opQueue) perform(op queuedOp) core.Done {
 	d := core.Done{Op: op.Op}
 	var err error
 	b := int(op.Bucket)
+	began := time.Now()
 	switch op.Verb {
 	case core.Get:
 		var e natskv.Entry
@@ -160,6 +162,9 @@ func (q *opQueue) perform(op queuedOp) core.Done {
 		d.Rev, err = q.store.Update(ctx, b, op.Key, op.Val, op.Rev)
 	case core.Delete:
 		err = q.store.Delete(ctx, b, op.Key, op.Rev)
+	}
+	if op.Bucket == core.Heartbeats && (op.Verb == core.Create || op.Verb == core.Update) {
+		q.metrics.ObserveHeartbeat(time.Since(began))
 	}
 	if d.Err = errKind(err); err != nil {
 		d.Text = err.Error()

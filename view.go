@@ -15,6 +15,7 @@ type view struct {
 	snap    core.Snapshot
 	held    *holding
 	settled bool                 // held is the newest assignment that arrived
+	runs    bool                 // updater and hook have been told of all that the newest assignment holds
 	now     func() time.Duration // the clock of snap.LeaseEnd; nil without a run
 }
 
@@ -65,6 +66,7 @@ type board struct {
 	mu      sync.Mutex
 	current atomic.Pointer[view]
 	newest  *holding // the assignment that arrived last
+	done    *holding // the one that updater and hook were told last
 }
 
 func newBoard() *board {
@@ -79,8 +81,8 @@ func (b *board) load() *view { return b.current.Load() }
 func (b *board) reset(s core.Snapshot) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.newest = &holding{}
-	b.current.Store(&view{snap: s, held: b.newest, settled: true})
+	b.newest, b.done = &holding{}, &holding{}
+	b.current.Store(&view{snap: s, held: b.newest, settled: true, runs: true})
 }
 
 // arrive shows what the core says now. a is the assignment that came with it,
@@ -89,10 +91,11 @@ func (b *board) arrive(s core.Snapshot, a *application, now func() time.Duration
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	v := b.current.Load()
-	next := view{snap: s, held: v.held, settled: v.settled, now: now}
+	next := view{snap: s, held: v.held, settled: v.settled, runs: v.runs, now: now}
 	if a != nil {
 		b.newest = a.held
 		next.held, next.settled = v.held.within(a.held), false
+		next.runs = b.done.covers(b.newest)
 	} else if s == v.snap {
 		return
 	}
@@ -108,6 +111,16 @@ func (b *board) apply(h *holding) {
 		h = h.within(b.newest)
 	}
 	v.held = h
+	b.current.Store(&v)
+}
+
+// applied notes that updater and hook were told h.
+func (b *board) applied(h *holding) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.done = h
+	v := *b.current.Load()
+	v.runs = h.covers(b.newest)
 	b.current.Store(&v)
 }
 
@@ -168,6 +181,29 @@ func (h *holding) within(newer *holding) *holding {
 		}
 	}
 	return r
+}
+
+// covers tells whether h has every partition of other.
+func (h *holding) covers(other *holding) bool {
+	i := 0
+	for _, o := range other.owned {
+		for i < len(h.owned) && h.owned[i].ID < o.ID {
+			i++
+		}
+		if i == len(h.owned) || h.owned[i].ID != o.ID {
+			return false
+		}
+	}
+	return true
+}
+
+// weight is that of all partitions.
+func (h *holding) weight() int64 {
+	var w int64
+	for _, o := range h.owned {
+		w += o.Weight
+	}
+	return w
 }
 
 // tokens returns the token of each id. The index is built when first asked for.

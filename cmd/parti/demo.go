@@ -54,6 +54,7 @@ type demoOptions struct {
 	killLeader bool
 	verbose    bool
 	windows    windows
+	metrics    string // host at which workers serve them
 
 	dropEvery int
 }
@@ -257,7 +258,7 @@ func (d *demo) loop(ctx context.Context, in <-chan incoming, publish func()) err
 func (d *demo) start() (*fleet.Process, error) {
 	p, err := d.fleet.Start(workerCommand, workerSpec{
 		URL: d.bus.url, Names: d.bus.names, Windows: d.opts.windows, Parts: d.parts,
-		Verbose: d.opts.verbose, DropEvery: d.opts.dropEvery,
+		Verbose: d.opts.verbose, Metrics: d.opts.metrics, DropEvery: d.opts.dropEvery,
 	})
 	if err != nil {
 		return nil, err

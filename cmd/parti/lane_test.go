@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/arloliu/parti"
+	"github.com/arloliu/parti/cmd/parti/internal/fleet"
 	"github.com/arloliu/parti/source"
 	"github.com/arloliu/parti/strategy"
 	partitest "github.com/arloliu/parti/testing"
@@ -56,7 +57,7 @@ func TestWorkerCounts(t *testing.T) {
 		var out bytes.Buffer
 		w := &worker{
 			spec: workerSpec{Names: l.bus.names, Parts: l.parts, Windows: windows{AckWait: time.Second}},
-			js:   l.bus.js, reports: newReporter(&out), index: map[string]int{"a": 0, "%2E": 1},
+			js:   l.bus.js, reports: fleet.NewReporter(&out), index: map[string]int{"a": 0, "%2E": 1},
 			mgr: idleManager(t, l.bus.js),
 		}
 		cons, err := w.consumers()

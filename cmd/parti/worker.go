@@ -14,6 +14,7 @@ import (
 
 	"github.com/arloliu/parti"
 	"github.com/arloliu/parti/cmd/parti/internal/fleet"
+	"github.com/arloliu/parti/metrics/prometheus"
 	"github.com/arloliu/parti/source"
 	"github.com/arloliu/parti/strategy"
 )
@@ -29,6 +30,8 @@ type workerSpec struct {
 	Windows windows
 	Parts   []parti.Partition
 	Verbose bool
+	// Metrics is the host to serve metrics and health at, "" for nowhere.
+	Metrics string
 	// DropEvery, when positive, makes the worker lose every so many-th message
 	// on purpose.
 	DropEvery int
@@ -92,6 +95,7 @@ func (w *worker) run(ctx context.Context) error {
 		w.index[p.ID()] = i
 	}
 	member := fleet.NewMember(w.reports)
+	measures := measures{Collector: prometheus.New(), meter: &fleet.Meter{Reports: w.reports}}
 	level := slog.LevelError
 	if w.spec.Verbose {
 		level = slog.LevelInfo
@@ -99,11 +103,17 @@ func (w *worker) run(ctx context.Context) error {
 	mgr, err := parti.NewManager(w.spec.config(), w.js, source.NewStatic(w.spec.Parts), strategy.NewConsistentHash(),
 		append(member.Options(),
 			parti.WithWorkerConsumerUpdater(cons),
+			parti.WithMetrics(measures),
 			parti.WithLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))),
 		)...)
 	if err != nil {
 		return err
 	}
 	w.mgr = mgr
+	stopServing, err := serveMetrics(ctx, w.spec.Metrics, measures.Collector, mgr)
+	if err != nil {
+		return err
+	}
+	defer stopServing()
 	return member.Run(ctx, mgr)
 }

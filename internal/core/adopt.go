@@ -154,6 +154,7 @@ func (c *Core) obey() {
 	default:
 		if !named { // it did name this incarnation: now it owns nothing
 			c.log(Warn, "not part of the assignment any more", "version", a.head.Version)
+			c.overlapped()
 		}
 		c.fetch(part)
 	}

@@ -99,7 +99,7 @@ func (c *Core) loseID(why string) {
 		return
 	}
 	w := c.worker()
-	c.log(Error, "worker id lost", "id", w, "reason", why)
+	c.log(Error, "worker id lost", "peer", w, "reason", why)
 	c.report(FaultIDLost, w+": "+why)
 	c.stepDown("the worker id was lost", false)
 	c.deactivate(&c.idKey)
@@ -109,6 +109,7 @@ func (c *Core) loseID(why string) {
 	c.claim.held = false
 	c.unwant(watchLeader)
 	c.unwant(watchHeads)
+	c.overlapped()
 	c.nextIncarnation()
 	c.adopt.forgetClaim()
 	if c.life.stopping() {
@@ -141,7 +142,7 @@ func (c *Core) newIncarnation(why string) {
 		c.deactivate(&c.hbKey)
 		return
 	}
-	c.log(Warn, "new incarnation", "id", c.worker(), "reason", why)
+	c.log(Warn, "new incarnation", "reason", why)
 	c.stepDown(why, false)
 	c.adopt.forgetClaim()
 	c.life.renaming = true

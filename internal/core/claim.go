@@ -363,7 +363,7 @@ func (c *Core) idValue() []byte {
 // idClaimed goes on with the life of a worker that has an id.
 func (c *Core) idClaimed(n int, rev uint64, began time.Duration) {
 	c.claim.held, c.claim.number = true, n
-	c.log(Info, "worker id claimed", "id", c.worker(), "incarnation", c.inc)
+	c.log(Info, "worker id claimed", "incarnation", c.inc)
 	c.endClaim()
 	if c.claim.mine != 0 {
 		c.claimLater(c.cfg.HeartbeatInterval)

@@ -226,10 +226,7 @@ func (c *Core) committed(rev uint64) {
 	k.busy, k.tries, k.files = false, 0, nil
 	c.log(Debug, "published", "term", l.term, "version", l.head.Version, "workers", len(l.head.Seats),
 		"took", (c.now - k.began).String())
-	if l.startedAt != never && !l.draining() && !l.anyReady() {
-		c.measure(MetricRebalanceTime, (c.now - l.startedAt).Seconds(), "")
-		l.startedAt = never
-	}
+	c.measureCommit()
 	c.collect()
 	for _, w := range slices.Sorted(maps.Keys(l.members)) {
 		m := l.members[w]

@@ -45,6 +45,7 @@ type Core struct {
 	refresh  refreshing
 	degraded degraded
 	presence presence
+	fleet    Fleet // as last told
 }
 
 // New returns a core that waits for [Start].
@@ -95,6 +96,14 @@ type Snapshot struct {
 	Worker string // "" without an id
 	Leader bool
 	Term   uint64
+	// Named: an assignment that names the present incarnation has arrived.
+	Named bool
+	// Confirmed is when the assignment was last known to be current.
+	Confirmed time.Duration
+	// Degraded is since when NATS is lost, while degraded; else 0. Alert is the
+	// level reached.
+	Degraded time.Duration
+	Alert    AlertLevel
 	// Version and Lifecycle are those of the head last obeyed.
 	Version   uint64
 	Lifecycle string
@@ -112,6 +121,11 @@ func (c *Core) Snapshot() Snapshot {
 		Term:      c.adopt.seen.Term,
 		Version:   c.adopt.seen.Version,
 		Lifecycle: c.adopt.lifecycle,
+		Named:     c.adopt.named,
+		Confirmed: c.adopt.confirmed,
+	}
+	if c.degraded.in {
+		s.Degraded, s.Alert = max(1, c.degraded.since), c.degraded.level
 	}
 	if c.cfg.Exclusive {
 		s.LeaseEnd = 1 // long ago
@@ -189,7 +203,7 @@ func (c *Core) advanceClock(now time.Duration) {
 	if c.life.phase != running || gap <= c.cfg.HeartbeatInterval+c.cfg.HeartbeatInterval/2 {
 		return
 	}
-	c.log(Warn, "this process was suspended", "gap", gap.String())
+	c.log(Warn, "this process was suspended", "took", gap.String())
 	if p := c.elect.phase; p != follower && p != leads {
 		c.stepDown("suspended during a campaign", false) // what it has read is old
 	}
@@ -276,7 +290,6 @@ func (c *Core) onDisconnected() {
 		return
 	}
 	c.conn.up, c.conn.lostAt = false, c.now
-	c.log(Warn, "connection to NATS lost")
 	c.report(FaultConnection, "the connection to NATS is down; the client reconnects by itself")
 	c.degradedDisconnected()
 }

@@ -121,7 +121,7 @@ func (c *Core) enterDegraded(since time.Duration, why string) {
 	g.in, g.since, g.entered, g.level = true, since, c.now, AlertNone
 	g.good = never
 	c.timer.clear(timerEnter)
-	c.log(Warn, "degraded: the assignment is frozen", "id", c.worker(), "reason", why, "since", (c.now - since).String())
+	c.log(Warn, "degraded: the assignment is frozen", "reason", why, "since", (c.now - since).String())
 	c.measure(MetricDegraded, 1, "")
 	c.measure(MetricCacheFallback, 1, "")
 	c.stepDown("degraded", false)
@@ -193,7 +193,7 @@ func (c *Core) considerExit() {
 	g.in, g.left = false, c.now
 	c.timer.clear(timerAlert)
 	c.timer.clear(timerExit)
-	c.log(Info, "degraded mode ended", "id", c.worker(), "lasted", (c.now - g.since).String())
+	c.log(Info, "degraded mode ended", "took", (c.now - g.since).String())
 	c.measure(MetricDegraded, 0, "")
 	c.measure(MetricAlertLevel, 0, "")
 	c.measure(MetricDegradedTime, (c.now - g.entered).Seconds(), "")

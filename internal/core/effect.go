@@ -130,6 +130,29 @@ type (
 		Level AlertLevel
 		Since time.Duration // since NATS was lost
 	}
+	// Rebalanced says that a plan is in force: its last grant is published. Began
+	// is a time on the core's clock; the durations follow each other.
+	Rebalanced struct {
+		Reason              string
+		Term, Version       uint64 // of the commit that published the plan
+		Workers, Partitions int
+		Moves               int
+		Began               time.Duration
+		Plan                time.Duration // the strategy decides
+		Publish             time.Duration // payloads and head are written
+		Handoff             time.Duration // old owners let go, the rest is granted
+	}
+	// Handed says that this many partitions have an owner again, after each had
+	// none for as long as Pause.
+	Handed struct {
+		Cause      string // "move", "crash" or "restart"
+		Pause      time.Duration
+		Partitions int
+	}
+	// Fleet is what a leader knows of its fleet, when it has changed: how many
+	// partitions are listed, and how many of them nobody works on. Both are 0
+	// without leadership.
+	Fleet struct{ Partitions, Unowned int }
 	// Log is a line for the log.
 	Log struct {
 		Level   LogLevel
@@ -195,6 +218,9 @@ func (Refreshed) effect()    {}
 func (StateChanged) effect() {}
 func (Report) effect()       {}
 func (Alert) effect()        {}
+func (Rebalanced) effect()   {}
+func (Handed) effect()       {}
+func (Fleet) effect()        {}
 func (Log) effect()          {}
 func (Measure) effect()      {}
 
@@ -240,11 +266,12 @@ const (
 	MetricPartitions                   // owned by this worker
 	MetricMoves                        // partitions moved by a plan, Label is the reason
 	MetricRebalances                   // +1, Label is the reason
-	MetricRebalanceTime                // seconds from the trigger to the last grant
 	MetricForced                       // handoffs forced
 	MetricClaimConflicts               // +1
 	MetricWatchRestarts                // +1
-	MetricKVErrors                     // +1
+	MetricKVErrors                     // +1, Label is the bucket
+	MetricCommitTime                   // seconds from the decision to the head written
+	MetricOverlaps                     // partitions held when it turned out that others had been given them
 )
 
 // Process names a process of some host beyond doubt.

@@ -76,7 +76,7 @@ func (c *Core) onLeaderWatch(ev Watched) {
 		c.report(FaultForeignValue, "key "+ev.Key+": "+err.Error())
 	}
 	if rec.Inc != e.rec.Inc {
-		c.log(Debug, "leader seen", "leader", rec.Worker, "term", rec.Term)
+		c.log(Debug, "leader seen", "peer", rec.Worker, "term", rec.Term)
 	}
 	e.rec, e.rev, e.changed = rec, ev.Rev, c.now
 	e.seen = max(e.seen, rec.Term)

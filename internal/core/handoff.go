@@ -26,7 +26,10 @@ func (c *Core) updateSeats() bool {
 			// The same id, another incarnation: no move, but new tokens before
 			// it starts. The id was taken over by compare-and-swap from a dead
 			// holder, or by this holder itself after it had let go.
-			c.log(Info, "worker returned", "returned", s.worker, "incarnation", m.inc, "away", s.away)
+			c.log(Info, "worker returned", "peer", s.worker, "incarnation", m.inc, "away", s.away)
+			if s.away {
+				c.awayEnds(s, int32(i))
+			}
 			s.inc, s.away, s.vacant, s.dirty, s.clear = m.inc, false, false, true, version{}
 			for p := range l.owner {
 				if l.owner[p] == int32(i) {
@@ -37,7 +40,7 @@ func (c *Core) updateSeats() bool {
 		case m.inc == s.inc && m.rec.Leaving && m.rec.Released && !s.away:
 			s.away, s.awaySince, s.vacant = true, c.now, true
 			s.awayFor = max(bounded(m.rec.Window, c.cfg.PlannedScaleWindow), 1)
-			c.log(Info, "worker left", "left", s.worker, "waiting", s.awayFor.String())
+			c.log(Info, "worker left", "peer", s.worker, "incarnation", s.inc, "waits", s.awayFor.String())
 			changed = true
 		}
 	}
@@ -169,5 +172,7 @@ func (c *Core) grantsReady() bool {
 func (c *Core) grant() bool {
 	l := c.lead
 	l.readyAt = never
-	return l.grantReady(Token{l.term, l.head.Version + 1}) > 0
+	got := l.grantReady(Token{l.term, l.head.Version + 1})
+	c.handed(got)
+	return len(got) > 0
 }

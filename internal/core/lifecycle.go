@@ -248,7 +248,7 @@ func (c *Core) resumeStop() {
 // drainTimeout goes on although something still runs.
 func (c *Core) drainTimeout() {
 	if c.life.stop == drains && len(c.adopt.applying) > 0 {
-		c.log(Error, "work did not end in time; stopping all the same", "id", c.worker())
+		c.log(Error, "work did not end in time; stopping all the same")
 		c.life.fault = &Fault{Kind: FaultTimeout, Text: "stop: work on partitions did not end in time"}
 		c.endDraining()
 	}

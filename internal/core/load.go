@@ -98,7 +98,7 @@ func (l *leader) load(head headRecord, parts []partRecord, drains []drainRecord)
 		index[it.id] = int32(i)
 	}
 	n := len(items)
-	l.list, l.owner, l.next, l.token = list, make([]int32, n), make([]int32, n), make([]Token, n)
+	l.list, l.owner, l.next, l.token, l.idle = list, make([]int32, n), make([]int32, n), make([]Token, n), make([]gap, n)
 	for i := range n {
 		l.owner[i], l.next[i] = -1, -1
 	}
@@ -134,6 +134,9 @@ func (l *leader) load(head headRecord, parts []partRecord, drains []drainRecord)
 				continue
 			}
 			l.holders[i] = append(l.holders[i], h)
+			if l.owner[i] < 0 { // for how long before, only the former leader knew
+				l.losesOwner(i, l.began, causeMove)
+			}
 			if to, ok := l.byName[e.Next]; ok && l.owner[i] < 0 {
 				l.next[i], l.open = to, true
 			}

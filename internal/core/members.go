@@ -285,7 +285,7 @@ func (c *Core) pronounce(m *member) {
 		c.bury(m)
 		return
 	}
-	c.log(Warn, "worker is dead", "dead", m.worker, "incarnation", m.inc, "silent", (c.now - m.seen).String())
+	c.log(Warn, "worker is dead", "peer", m.worker, "incarnation", m.inc, "silent", (c.now - m.seen).String())
 	if l.verdictAt == never {
 		l.verdictAt = c.now
 	}

@@ -57,7 +57,7 @@ type leader struct {
 	notBefore time.Duration // of the next plan, after a failed one
 	stuckAt   time.Duration // since when no plan can be made; never = plans can be made
 	reason    string
-	startedAt time.Duration
+	rebalance rebalance
 }
 
 func (c *Core) newLeader(head headRecord, rev uint64) *leader {
@@ -65,7 +65,7 @@ func (c *Core) newLeader(head headRecord, rev uint64) *leader {
 		term: c.elect.term, began: c.now, head: head, rev: rev,
 		members: map[string]*member{}, table: newTable(),
 		verdictAt: never, window: never, lastPlan: -never / 2, stuckAt: never,
-		readyAt: never, lastJoin: c.now, differing: map[string]string{}, startedAt: never,
+		readyAt: never, lastJoin: c.now, differing: map[string]string{}, rebalance: rebalance{began: never},
 	}
 }
 
@@ -76,6 +76,7 @@ func (c *Core) beginLeading() {
 	c.timer.clear(timerCampaignEnd)
 	c.log(Info, "leading", "term", l.term, "version", l.head.Version, "workers", len(l.head.Seats))
 	c.measure(MetricLeader, 1, "")
+	c.measureFleet(len(l.list.IDs), l.unowned())
 	for _, s := range l.seats {
 		if s != nil {
 			m := &member{worker: s.worker, inc: s.inc, seen: c.now, joined: c.now, peer: peer{inc: s.inc, checked: c.now}}
@@ -102,6 +103,7 @@ func (c *Core) dropLeader() {
 		return
 	}
 	c.lead = nil
+	c.measureFleet(0, 0)
 	c.unwant(watchBeats)
 	c.unwant(watchStrays)
 	for _, t := range []timer{timerMembers, timerLate, timerPlan, timerSource, timerGrant, timerCommit, timerSweep, timerStrays} {
@@ -115,6 +117,7 @@ func (c *Core) advanceLeader() {
 		return
 	}
 	l := c.lead
+	l.now = c.now
 	if !l.busy(c.adopt.seen) {
 		l.reason = ""
 	}
@@ -280,7 +283,7 @@ func (c *Core) makePlan(reason string) {
 	if len(l.planFor) == 0 {
 		return
 	}
-	l.reason, l.startedAt = reason, c.now
+	l.reason, l.rebalance = reason, rebalance{began: c.now}
 	list := l.planList()
 	if len(list.IDs) == 0 {
 		c.planned(list, nil)
@@ -291,7 +294,7 @@ func (c *Core) makePlan(reason string) {
 	epoch, term := l.planEpoch, l.term
 	workers := slices.Clone(l.planFor)
 	prevWorkers, prevOwner := l.previous(list)
-	c.log(Debug, "planning", "reason", reason, "workers", len(workers), "partitions", len(list.IDs))
+	c.log(Debug, "planning", "reason", reason, "workers", len(workers), "partitions", len(list.IDs), "term", l.term, "version", l.head.Version+1)
 	c.emit(Plan{Workers: workers, List: list, PrevWorkers: prevWorkers, PrevOwner: prevOwner, Op: c.ask(func(d Done) {
 		if c.lead == nil || c.lead.term != term || l.planEpoch != epoch {
 			return
@@ -362,11 +365,11 @@ func (l *leader) others() int {
 func (c *Core) planned(list *List, owners []int32) {
 	l := c.lead
 	l.stuckAt = never
+	v := Token{l.term, l.head.Version + 1}
 	if list == l.fresh {
-		c.log(Info, "list of partitions changed", "partitions", len(list.IDs))
+		c.log(Info, "list of partitions changed", "partitions", len(list.IDs), "term", l.term, "version", v.Version)
 		l.fresh, l.urgent = nil, false
 	}
-	v := Token{l.term, l.head.Version + 1}
 	changed := l.adoptList(list, v)
 	for _, w := range l.planFor {
 		switch s, m := l.seatOf(w), l.members[w]; {
@@ -390,11 +393,11 @@ func (c *Core) planned(list *List, owners []int32) {
 	moves, placed := l.retarget(owners, l.planFor, v)
 	l.verdictAt, l.window, l.imbalance = never, never, l.withheld
 	if moves+placed == 0 && !changed && l.head.List == list.Digest {
-		l.startedAt = never
-		c.log(Debug, "plan changes nothing", "reason", l.reason)
+		l.rebalance.began = never
+		c.log(Debug, "plan changes nothing", "reason", l.reason, "term", l.term, "version", l.head.Version)
 		return
 	}
-	l.grantReady(v)
+	c.handed(l.grantReady(v))
 	switch l.head.Lifecycle {
 	case lifecycleColdStart:
 		l.commit.lifecycle = lifecyclePostColdStart
@@ -404,9 +407,14 @@ func (c *Core) planned(list *List, owners []int32) {
 	if l.reason != "emergency" {
 		l.lastPlan = c.now
 	}
+	l.rebalance.planned = c.now
+	l.rebalance.done = Rebalanced{
+		Reason: l.reason, Term: l.term, Version: v.Version,
+		Workers: len(l.planFor), Partitions: len(list.IDs), Moves: moves,
+	}
 	c.measure(MetricRebalances, 1, l.reason)
 	c.measure(MetricMoves, float64(moves), l.reason)
 	c.log(Info, "rebalance", "reason", l.reason, "workers", len(l.planFor), "partitions", len(list.IDs),
-		"moves", moves, "term", l.term, "version", v.Version)
+		"moves", moves, "placed", placed, "term", l.term, "version", v.Version)
 	c.startCommit()
 }

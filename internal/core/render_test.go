@@ -31,9 +31,9 @@ var errNames = [...]string{
 var metricNames = map[Metric]string{
 	MetricDegraded: "degraded", MetricAlertLevel: "alert level", MetricDegradedTime: "degraded time", MetricAlerts: "alerts",
 	MetricCacheFallback: "cache fallback", MetricLeader: "leader", MetricPartitions: "partitions", MetricMoves: "moves",
-	MetricRebalances: "rebalances", MetricRebalanceTime: "rebalance time", MetricForced: "forced",
+	MetricRebalances: "rebalances", MetricForced: "forced",
 	MetricClaimConflicts: "claim conflicts", MetricWatchRestarts: "watch restarts", MetricKVErrors: "kv errors",
-	MetricCacheAge: "cache age",
+	MetricCacheAge: "cache age", MetricCommitTime: "commit time", MetricOverlaps: "overlaps",
 }
 
 // say adds a line to the transcript, unless it is routine that the script did
@@ -51,7 +51,7 @@ func (w *world) say(e Effect, who, text string) {
 		show = w.shows["source"]
 	case Log:
 		show = w.shows["log"]
-	case Measure:
+	case Measure, Rebalanced, Handed, Fleet:
 		show = w.shows["measure"]
 	}
 	if show {
@@ -120,6 +120,13 @@ func render(e Effect) string {
 			s += fmt.Sprintf(" %v=%v", e.Pairs[i], e.Pairs[i+1])
 		}
 		return s
+	case Rebalanced:
+		return fmt.Sprintf("rebalanced %s %d.%d: %d workers, %d partitions, %d moves; began %.3f, plan %v, publish %v, handoff %v",
+			e.Reason, e.Term, e.Version, e.Workers, e.Partitions, e.Moves, e.Began.Seconds(), e.Plan, e.Publish, e.Handoff)
+	case Fleet:
+		return fmt.Sprintf("fleet: %d partitions, %d without an owner", e.Partitions, e.Unowned)
+	case Handed:
+		return fmt.Sprintf("handed %d partitions after %v: %s", e.Partitions, e.Pause, e.Cause)
 	case Measure:
 		return strings.TrimRight(fmt.Sprintf("measure %s %s %s", metricNames[e.Metric], strconv.FormatFloat(e.Value, 'f', -1, 64), e.Label), " ")
 	}

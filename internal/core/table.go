@@ -15,6 +15,7 @@ type table struct {
 	owner []int32 // seat that is granted the partition; -1 = nobody
 	next  []int32 // seat that is to have it; the owner's own while nothing moves
 	token []Token // of the grant
+	idle  []gap   // since when it has no owner
 	// holders may still be working on a partition without being granted it.
 	holders map[int32][]holding
 	// gone are partitions that left the list and are still held.
@@ -23,6 +24,7 @@ type table struct {
 	seats  []*seat // nil = free
 	byName map[string]int32
 	open   bool // some partition may have a next owner and no owner
+	now    time.Duration
 }
 
 // holding is one possible holder of a partition that it is no longer granted.
@@ -137,7 +139,7 @@ func (t *table) adoptList(list *List, v Token) bool {
 	was := *t
 	n := len(list.IDs)
 	t.list = list
-	t.owner, t.next, t.token = make([]int32, n), make([]int32, n), make([]Token, n)
+	t.owner, t.next, t.token, t.idle = make([]int32, n), make([]int32, n), make([]Token, n), make([]gap, n)
 	t.holders = map[int32][]holding{}
 	for i, id := range list.IDs {
 		i := int32(i)
@@ -151,7 +153,7 @@ func (t *table) adoptList(list *List, v Token) bool {
 			continue
 		}
 		delete(old, id)
-		t.owner[i], t.next[i], t.token[i] = was.owner[j], was.next[j], was.token[j]
+		t.owner[i], t.next[i], t.token[i], t.idle[i] = was.owner[j], was.next[j], was.token[j], was.idle[j]
 		if h := was.holders[j]; h != nil {
 			t.holders[i] = append(t.holders[i], h...)
 		}
@@ -198,6 +200,7 @@ func (t *table) unassign(i int32, v Token) {
 	}
 	t.seats[s].dirty = true
 	t.owner[i], t.open = -1, true
+	t.losesOwner(i, t.now, causeMove)
 	if h, held := t.hold(s, v); held {
 		t.holders[i] = append(t.holders[i], h)
 	}
@@ -277,11 +280,12 @@ func (l *leader) retire(s *seat, v Token) bool {
 	if m := l.members[s.worker]; m == nil || m.dead || m.inc != s.inc {
 		s.vacant = true
 	}
-	was := s.retired
+	was, lost := s.retired, l.takenFrom(s)
 	s.retired, s.away = true, false
 	i := l.byName[s.worker]
 	for p := range l.owner {
 		if l.owner[p] == i {
+			l.losesOwner(int32(p), lost.since, lost.cause)
 			l.unassign(int32(p), v)
 		}
 	}
@@ -308,10 +312,11 @@ func (t *table) anyReady() bool {
 	return false
 }
 
-func (t *table) grantReady(v Token) int {
-	n := 0
+// grantReady gives what waits for nobody to its next owner, and returns since when
+// each of these had none.
+func (t *table) grantReady(v Token) (got []gap) {
 	if t.uncleared() {
-		return 0
+		return nil
 	}
 	t.open = false
 	for k := range t.owner {
@@ -326,9 +331,10 @@ func (t *table) grantReady(v Token) int {
 		}
 		t.owner[i], t.token[i] = to, v
 		t.seats[to].dirty = true
-		n++
+		got = append(got, t.idle[i])
+		t.idle[i] = gap{}
 	}
-	return n
+	return got
 }
 
 // payload builds what a seat is granted.

@@ -187,7 +187,7 @@ func kinds(effects []Effect) string {
 			s = "watch"
 		case Report:
 			s = "report " + faultNames[e.Fault.Kind]
-		case StateChanged, Log, Measure:
+		case StateChanged, Log, Measure, Rebalanced, Handed, Fleet:
 			continue
 		case Apply:
 			s = fmt.Sprintf("apply %d", len(e.Owned))

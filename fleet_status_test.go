@@ -1,0 +1,218 @@
+package parti_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/arloliu/parti"
+	"github.com/arloliu/parti/internal/fleettest"
+	"github.com/arloliu/parti/source"
+	partitest "github.com/arloliu/parti/testing"
+)
+
+func wantReady(t *testing.T, w interface{ Status() parti.Status }, ready bool, why string) {
+	t.Helper()
+	if s := w.Status(); s.Ready != ready || !strings.Contains(s.NotReady, why) || ready && s.NotReady != "" {
+		t.Errorf("ready %v (%q), want %v (%q)", s.Ready, s.NotReady, ready, why)
+	}
+}
+
+func wantLive(t *testing.T, w interface{ Status() parti.Status }, live bool, why string) {
+	t.Helper()
+	if s := w.Status(); s.Live != live || !strings.Contains(s.NotLive, why) || live && s.NotLive != "" {
+		t.Errorf("live %v (%q), want %v (%q)", s.Live, s.NotLive, live, why)
+	}
+}
+
+// hesitant is an updater that takes its time.
+type hesitant struct {
+	slow atomic.Int64
+	fail atomic.Bool
+}
+
+func (h *hesitant) UpdateWorkerConsumer(ctx context.Context, _ string, ps []parti.Partition) error {
+	if h.fail.Load() && len(ps) > 0 {
+		return errors.New("no stream")
+	}
+	t := time.NewTimer(time.Duration(h.slow.Load()))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// TestReady: ready means that what is granted is running.
+func TestReady(t *testing.T) {
+	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+		src := source.NewStatic(fleettest.Numbered(20))
+		first := newWorker(t, srv, parti.Config{}, src)
+		wantReady(t, first, false, "not started")
+		wantLive(t, first, true, "")
+		startAll(t, first)
+		wantReady(t, first, true, "")
+
+		u := &hesitant{}
+		second := newWorker(t, srv, parti.Config{}, src, parti.WithWorkerConsumerUpdater(u))
+		u.slow.Store(int64(3 * time.Second))
+		began := make(chan struct{})
+		go func() {
+			defer close(began)
+			if err := second.Start(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		wantReady(t, second, false, "no assignment names this worker")
+		<-began // with nothing, at first
+		time.Sleep(time.Second)
+		synctest.Wait()
+		wantReady(t, second, false, "being taken over")
+		wantReady(t, first, true, "") // what it gives up is none of its own any more
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		wantReady(t, second, true, "")
+		time.Sleep(time.Minute)
+
+		// It loses and keeps the rest: the rest runs.
+		third := newWorker(t, srv, parti.Config{}, src)
+		startAll(t, third)
+		wantReady(t, second, true, "")
+		time.Sleep(time.Minute)
+
+		// What cannot be set up is not running, and the last error says why.
+		u.fail.Store(true)
+		third.stop(t)
+		wantReady(t, third, false, "stopped")
+		wantLive(t, third, true, "")
+		time.Sleep(30 * time.Second)
+		wantReady(t, second, false, "being taken over")
+		wantLive(t, second, true, "")
+		if s := second.Status(); !strings.Contains(s.LastError, "no stream") || time.Since(s.LastErrorAt) > time.Minute {
+			t.Errorf("last error %q at %v", s.LastError, s.LastErrorAt)
+		}
+		u.fail.Store(false)
+		time.Sleep(30 * time.Second)
+		wantReady(t, second, true, "")
+	})
+}
+
+// TestReadyWhileDegraded: an outage takes nobody's work away, unless the lease is
+// what allows it.
+func TestReadyWhileDegraded(t *testing.T) {
+	for name, mode := range map[string]parti.Ownership{"available": parti.OwnershipAvailable, "exclusive": parti.OwnershipExclusive} {
+		t.Run(name, func(t *testing.T) {
+			partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+				w := newWorker(t, srv, parti.Config{Ownership: mode}, source.NewStatic(fleettest.Numbered(3)))
+				startAll(t, w)
+				time.Sleep(time.Minute)
+				srv.Shutdown()
+				time.Sleep(2 * time.Minute)
+				synctest.Wait()
+				s := w.Status()
+				if s.Connected || s.State != parti.StateDegraded || s.Alert != "Info" || s.Degraded < 119 || s.Degraded > 121 || s.CacheAge < 119 {
+					t.Errorf("%+v", s)
+				}
+				if mode == parti.OwnershipAvailable {
+					wantReady(t, w, true, "")
+				} else {
+					wantReady(t, w, false, "")
+				}
+				wantLive(t, w, true, "") // whatever NATS does
+				srv.Restart()
+				time.Sleep(time.Minute)
+				wantReady(t, w, true, "")
+				if s := w.Status(); !s.Connected || s.Alert != "" || s.Degraded != 0 || s.CacheAge > 11 {
+					t.Errorf("%+v", s)
+				}
+			})
+		})
+	}
+}
+
+// TestNotLive: the cases in which only a new process helps.
+func TestNotLive(t *testing.T) {
+	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+		nc := srv.NewLink(t).Connect(t, parti.NATSOptions()...)
+		m := fleettest.NewManager(t, nc, parti.Config{}, source.NewStatic(fleettest.Numbered(3)))
+		if err := m.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wantLive(t, m, true, "")
+		nc.Close()
+		synctest.Wait()
+		wantLive(t, m, false, "closed for good")
+	})
+}
+
+// blocking is a logger that blocks when told to.
+type blocking struct {
+	parti.Logger
+	blocks atomic.Bool
+	free   chan struct{}
+}
+
+func (b *blocking) Warn(msg string, pairs ...any) {
+	if b.blocks.Load() {
+		<-b.free
+	}
+}
+
+func TestNotLiveWhenBlocked(t *testing.T) {
+	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+		log := &blocking{Logger: partitest.NewLogger(t), free: make(chan struct{})}
+		w := newWorker(t, srv, parti.Config{}, source.NewStatic(fleettest.Numbered(3)), parti.WithLogger(log))
+		startAll(t, w)
+		time.Sleep(time.Hour)
+		wantLive(t, w, true, "")
+		log.blocks.Store(true)
+		w.link.Cut()
+		time.Sleep(25 * time.Second)
+		wantLive(t, w, true, "")
+		time.Sleep(10 * time.Second)
+		wantLive(t, w, false, "blocks")
+		log.blocks.Store(false)
+		close(log.free)
+		w.link.Heal()
+		time.Sleep(time.Minute)
+		wantLive(t, w, true, "")
+	})
+}
+
+// TestStatus: what it says fits the other accessors, and JSON carries it.
+func TestStatus(t *testing.T) {
+	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+		w := newWorker(t, srv, parti.Config{Group: "orders"}, source.NewStatic(fleettest.Numbered(3)))
+		startAll(t, w)
+		time.Sleep(time.Minute)
+		s, a := w.Status(), w.CurrentAssignment()
+		want := parti.Status{
+			State: parti.StateStable, Worker: "worker-0", Group: "orders", Leader: true, Term: a.Term, Version: a.Version,
+			Lifecycle: a.Lifecycle, Partitions: 3, Weight: 300, Connected: true, CacheAge: s.CacheAge, Ready: true, Live: true,
+		}
+		if s != want {
+			t.Errorf("got  %+v\nwant %+v", s, want)
+		}
+		b, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range []string{`"state":"Stable"`, `"group":"orders"`, `"partitions":3`, `"ready":true`} {
+			if !strings.Contains(string(b), part) {
+				t.Errorf("%s is missing in %s", part, b)
+			}
+		}
+		if strings.Contains(string(b), "error") {
+			t.Errorf("what is not there shows: %s", b)
+		}
+	})
+}
