@@ -112,7 +112,7 @@ func ExamplePartitionWatcher() {
 
 // snippet:sql-source
 
-func tenantShards(db *sql.DB) parti.PartitionSource {
+func TenantShards(db *sql.DB) parti.PartitionSource {
 	return source.NewSQL(db, `SELECT tenant, shard, cost AS weight FROM shards WHERE active`)
 }
 

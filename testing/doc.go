@@ -1,6 +1,6 @@
 // Package testing helps to test code that uses parti: an embedded NATS server
-// or cluster, virtual time, links that can be cut, a conformance check for
-// strategies, a logger, and a fake manager that needs no NATS at all. Import it
+// or cluster, virtual time, links that can be cut, conformance checks for
+// strategies and election agents, a logger, and a fake manager that needs no NATS at all. Import it
 // as partitest.
 //
 // # Which one to take
@@ -11,7 +11,8 @@
 //     start of 30 seconds or an outage of 30 minutes takes milliseconds.
 //   - [StartEmbeddedNATS] and [StartServer] run a server on a real socket.
 //   - [StartEmbeddedNATSCluster] runs several, for replicated buckets.
-//   - [CheckStrategy] tells whether a strategy of yours keeps its contract.
+//   - [CheckStrategy] and [CheckElectionAgent] tell whether a strategy or an
+//     election agent of yours keeps its contract.
 //
 // # Guarantees
 //

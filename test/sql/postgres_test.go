@@ -23,14 +23,14 @@ import (
 func postgres(t *testing.T) *sql.DB {
 	t.Helper()
 	bin := postgresBin(t)
-	dir, err := os.MkdirTemp("", "parti-pg") // t.TempDir is too long for a socket
+	dir, err := os.MkdirTemp("", "parti-pg") //nolint:usetesting // t.TempDir is too long for a socket, and closed to other users
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT, Credential: unprivileged(t, dir)}
 	run := func(name string, args ...string) *exec.Cmd {
-		cmd := exec.Command(filepath.Join(bin, name), args...) //nolint:gosec,noctx // found above; stopped by a signal
+		cmd := exec.Command(filepath.Join(bin, name), args...)
 		cmd.Dir, cmd.SysProcAttr = dir, attr
 		cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
 		return cmd

@@ -187,25 +187,31 @@ func Example() {
 		RefreshInterval: 5 * time.Minute, // and RefreshPartitions when you know better
 		ColdStartSettle: 100 * time.Millisecond,
 	}
-	mgr, err := parti.NewManager(cfg, js, src, strategy.NewConsistentHash())
+	cfg.Assignment.MinRebalanceInterval = 100 * time.Millisecond
+	gained := make(chan []parti.Partition, 10)
+	hooks := &parti.Hooks{OnAssignmentChanged: func(_ context.Context, added, _ []parti.Partition) error {
+		gained <- added
+		return nil
+	}}
+	mgr, err := parti.NewManager(cfg, js, src, strategy.NewConsistentHash(), parti.WithHooks(hooks))
 	if err != nil {
 		panic(err)
 	}
 	if err := mgr.Start(ctx); err != nil {
 		panic(err)
 	}
-	fmt.Println(mgr.CurrentAssignment().Partitions)
+	fmt.Println(<-gained)
 	if _, err := db.ExecContext(ctx, `INSERT INTO shards VALUES ('zenith', 0, 50)`); err != nil {
 		panic(err)
 	}
 	if err := mgr.RefreshPartitions(ctx); err != nil {
 		panic(err)
 	}
-	fmt.Println(mgr.CurrentAssignment().Partitions)
+	fmt.Println(<-gained)
 	if err := mgr.Stop(ctx); err != nil {
 		panic(err)
 	}
 	// Output:
 	// [acme.0 acme.1]
-	// [acme.0 acme.1 zenith.0]
+	// [zenith.0]
 }
