@@ -192,14 +192,18 @@ var fleetCommands = map[string]func(*script, []string) error{
 	// raw BUCKET KEY: a value as it is in the store
 	"raw": func(s *script, args []string) error {
 		e, err := s.kv.Get(slices.Index(bucketNames[:], args[0]), "g."+args[1])
-		s.printf("--", "%s", e.Val)
+		if err != nil {
+			return err
+		}
+		val, err := Readable(e.Val)
+		s.printf("--", "%s", val)
 		return err
 	},
 	// put BUCKET KEY VALUE: a foreign hand writes
 	"put": func(s *script, args []string) error {
 		b := slices.Index(bucketNames[:], args[0])
 		key, val := "g."+args[1], []byte(strings.ReplaceAll(strings.Join(args[2:], " "), "DIGEST", s.digest))
-		s.digest = digest(val)
+		s.digest = digest(val).String()
 		if e, err := s.kv.Get(b, key); err == nil {
 			_, err = s.kv.Update(b, key, val, e.Rev)
 			s.wakeWatches()

@@ -46,7 +46,8 @@ type seat struct {
 	worker      string
 	inc         string
 	part, drain ref
-	away        bool // left in good order, and may still come back
+	files       seatFiles // what its payload is made of
+	away        bool      // left in good order, and may still come back
 	awaySince   time.Duration
 	awayFor     time.Duration
 	vacant      bool // has let go of everything
@@ -141,6 +142,7 @@ func (t *table) adoptList(list *List, v Token) bool {
 	t.list = list
 	t.owner, t.next, t.token, t.idle = make([]int32, n), make([]int32, n), make([]Token, n), make([]gap, n)
 	t.holders = map[int32][]holding{}
+	moved := make(map[int32]int32, len(old)) // where the partitions of the old list are
 	for i, id := range list.IDs {
 		i := int32(i)
 		t.owner[i], t.next[i] = -1, -1
@@ -157,8 +159,10 @@ func (t *table) adoptList(list *List, v Token) bool {
 		if h := was.holders[j]; h != nil {
 			t.holders[i] = append(t.holders[i], h...)
 		}
+		moved[j] = i
 		if s := t.owner[i]; s >= 0 && was.list.Weights[j] != list.Weights[i] {
 			t.seats[s].dirty = true
+			t.seats[s].files.touch(j)
 		}
 	}
 	for id, j := range old {
@@ -170,12 +174,18 @@ func (t *table) adoptList(list *List, v Token) bool {
 		}
 		if s := was.owner[j]; s >= 0 {
 			t.seats[s].dirty = true
+			t.seats[s].files.touch(j)
 			if h, held := t.hold(s, v); held {
 				g.holders = append(g.holders, h)
 			}
 		}
 		if len(g.holders) > 0 {
 			t.gone[id] = g
+		}
+	}
+	for _, s := range t.seats {
+		if s != nil {
+			s.files.relist(was.list, moved)
 		}
 	}
 	return true
@@ -199,6 +209,7 @@ func (t *table) unassign(i int32, v Token) {
 		return
 	}
 	t.seats[s].dirty = true
+	t.seats[s].files.touch(i)
 	t.owner[i], t.open = -1, true
 	t.losesOwner(i, t.now, causeMove)
 	if h, held := t.hold(s, v); held {
@@ -333,29 +344,9 @@ func (t *table) grantReady(v Token) (got []gap) {
 		t.seats[to].dirty = true
 		got = append(got, t.idle[i])
 		t.idle[i] = gap{}
+		t.seats[to].files.touch(i)
 	}
 	return got
-}
-
-// payload builds what a seat is granted.
-func (t *table) payload(s int32) partRecord {
-	rec := partRecord{formatted: ours, Inc: t.seats[s].inc}
-	at := map[Token]int{}
-	for i, o := range t.owner {
-		if o != s {
-			continue
-		}
-		k, ok := at[t.token[i]]
-		if !ok {
-			k = len(rec.Grants)
-			at[t.token[i]] = k
-			rec.Grants = append(rec.Grants, grantList{Term: t.token[i].Term, Version: t.token[i].Version})
-		}
-		g := &rec.Grants[k]
-		g.IDs = append(g.IDs, t.list.IDs[i])
-		g.Weights = append(g.Weights, t.list.Weights[i])
-	}
-	return rec
 }
 
 // drainList builds the list of what a seat may still hold.

@@ -122,8 +122,8 @@ func testList(specs ...string) *List {
 	ids, all := slices.Clone(l.IDs), slices.Clone(specs)
 	slices.Sort(ids)
 	slices.Sort(all)
-	l.IDDigest = digest([]byte(strings.Join(ids, " ")))
-	l.Digest = digest([]byte(strings.Join(all, " ")))
+	l.IDDigest = digest([]byte(strings.Join(ids, " "))).String()
+	l.Digest = digest([]byte(strings.Join(all, " "))).String()
 	return l
 }
 
