@@ -24,6 +24,7 @@ type commit struct {
 	began     time.Duration
 	dropped   []string // no longer named by the head being written
 	garbage   []string // no longer named by the last head
+	deflater  deflater
 }
 
 // file is a value that the head will name.
@@ -47,7 +48,7 @@ func (c *Core) startCommit() {
 		head.Lifecycle, k.lifecycle = k.lifecycle, ""
 	}
 	publish := func(r *ref, key func(ref) string, rec packer) int {
-		val := encode(rec)
+		val := packRecord(rec, &k.deflater)
 		*r = ref{Worker: r.Worker, Term: l.term, Version: v, Digest: digest(val)}
 		for i, part := range chunks(val, cmp.Or(c.conn.maxValue, largestValue)) {
 			k.files = append(k.files, file{key: chunkKey(key(*r), i), val: part})
@@ -184,7 +185,7 @@ func (c *Core) writeHead() {
 	k.writing = true
 	term, v := l.term, k.head.Version
 	c.kv(KV{
-		Verb: Update, Bucket: Assignments, Key: c.headKeyName(), Val: encode(k.head), Rev: l.rev,
+		Verb: Update, Bucket: Assignments, Key: c.headKeyName(), Val: packRecord(k.head, &k.deflater), Rev: l.rev,
 	}, k.tries > 0, func(d Done) {
 		if c.lead == nil || c.lead.term != term || k.head.Version != v || !k.writing {
 			return

@@ -10,7 +10,6 @@ import (
 	"hash/crc32"
 	"io"
 	"math"
-	"sync"
 )
 
 // Values that grow with the fleet or with the list (heads, payloads, drain
@@ -60,12 +59,12 @@ type unpacker interface {
 	unpack(r *packReader)
 }
 
-func packRecord(rec packer) []byte {
+func packRecord(rec packer, d *deflater) []byte {
 	w := packWriter{b: []byte{packed, rec.kind(), format, plain}}
 	rec.pack(&w)
 	b := w.b
 	if body := b[packHead:]; len(body) >= deflateFrom {
-		if z := deflate(body); len(z) < len(body)*9/10 {
+		if z := d.deflate(body); len(z) < len(body)*9/10 {
 			b = append([]byte{packed, rec.kind(), format, deflated}, z...)
 		}
 	}
@@ -108,44 +107,37 @@ func unpackRecord(b []byte, rec unpacker) error {
 	return r.err
 }
 
-// deflaters are kept because making one costs a megabyte.
-var deflaters = sync.Pool{New: func() any {
-	w, err := flate.NewWriter(nil, flate.BestSpeed)
-	if err != nil {
-		panic("core: " + err.Error()) // the level is valid
-	}
-	return w
-}}
+// deflater is kept by who writes often, because making one costs a megabyte.
+type deflater struct{ w *flate.Writer }
 
-func deflate(body []byte) []byte {
+func (d *deflater) deflate(body []byte) []byte {
 	var z bytes.Buffer
 	z.Grow(len(body)/2 + binary.MaxVarintLen64)
 	z.Write(binary.AppendUvarint(nil, uint64(len(body))))
-	w, _ := deflaters.Get().(*flate.Writer)
-	defer deflaters.Put(w)
-	w.Reset(&z)
-	_, err := w.Write(body)
+	var err error
+	if d.w == nil {
+		d.w, err = flate.NewWriter(&z, flate.BestSpeed)
+	} else {
+		d.w.Reset(&z)
+	}
 	if err == nil {
-		err = w.Close()
+		_, err = d.w.Write(body)
+	}
+	if err == nil {
+		err = d.w.Close()
 	}
 	if err != nil {
-		panic("core: " + err.Error()) // a buffer takes everything
+		panic("core: " + err.Error()) // the level is valid, and a buffer takes everything
 	}
 	return z.Bytes()
 }
-
-var inflaters = sync.Pool{New: func() any { return flate.NewReader(nil) }}
 
 func inflate(z []byte) ([]byte, error) {
 	n, used := binary.Uvarint(z)
 	if used <= 0 || n > maxUnpacked {
 		return nil, errTruncated
 	}
-	r, _ := inflaters.Get().(io.ReadCloser)
-	defer inflaters.Put(r)
-	if err := r.(flate.Resetter).Reset(bytes.NewReader(z[used:]), nil); err != nil { //nolint:forcetypeassert // documented
-		return nil, fmt.Errorf("inflate: %w", err)
-	}
+	r := flate.NewReader(bytes.NewReader(z[used:]))
 	// What is claimed allocates no more than what such a value usually becomes.
 	body := bytes.NewBuffer(make([]byte, 0, min(n+bytes.MinRead, uint64(16*len(z)))))
 	_, err := body.ReadFrom(io.LimitReader(r, int64(n)+1))

@@ -207,7 +207,7 @@ type drainEntry struct {
 // encode never fails: the records hold nothing that JSON cannot carry.
 func encode(rec any) []byte {
 	if p, ok := rec.(packer); ok {
-		return packRecord(p)
+		return packRecord(p, &deflater{})
 	}
 	b, err := json.Marshal(rec)
 	if err != nil {

@@ -142,7 +142,7 @@ var fleetCommands = map[string]func(*script, []string) error{
 				return err
 			}
 			n := s.add(name, cfg)
-			n.tell(Connected{Server: n.server, Allowance: time.Second})
+			n.tell(Connected{Server: n.server, Allowance: time.Second, MaxPayload: s.maxPayload})
 			n.start()
 		}
 		return nil
@@ -253,7 +253,7 @@ var nodeCommands = map[string]func(*node, []string) error{
 			n.server = args[0]
 		}
 		n.up, n.silent = true, false
-		n.tell(Connected{Server: n.server, Allowance: time.Second})
+		n.tell(Connected{Server: n.server, Allowance: time.Second, MaxPayload: n.w.maxPayload})
 		n.collect()
 		return nil
 	},

@@ -28,6 +28,8 @@ type world struct {
 	trace strings.Builder
 	shows map[string]bool
 	used  map[string]bool // partitions that ever ran
+	// maxPayload is the server's limit; 0 = not known.
+	maxPayload int
 
 	probing probing
 }
