@@ -43,7 +43,7 @@ func (f *seatFiles) relist(old *List, moved map[int32]int32) {
 	}
 	was := f.touched
 	f.touched = make(map[int32]struct{}, len(was))
-	for j := range was {
+	for _, j := range slices.Sorted(maps.Keys(was)) {
 		if i, ok := moved[j]; ok {
 			f.touched[i] = struct{}{}
 		} else {
