@@ -101,7 +101,7 @@ func (c *Core) startCommit() {
 			delete(l.byName, s.worker)
 			continue
 		}
-		hs := headSeat{Worker: s.worker, Inc: s.inc, Part: s.part, Drain: s.drain, Vacant: s.vacant, Clear: s.clear}
+		hs := headSeat{Worker: s.worker, Inc: s.inc, Part: s.part, Drain: s.drain, Vacant: s.vacant, Clear: s.clear, Capacity: declared(s.capacity)}
 		if s.away {
 			hs.Away = max(1, toMillis(s.awaySince+s.awayFor-c.now))
 		}

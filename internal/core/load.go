@@ -113,6 +113,7 @@ func (l *leader) load(head headRecord, parts []partRead, drains []drainRecord) {
 		s.part, s.drain, s.vacant, s.dirty = hs.Part, hs.Drain, hs.Vacant, false
 		s.clear = hs.Clear
 		s.part.Worker, s.drain.Worker = hs.Worker, hs.Worker
+		s.capacity = capacity(hs.Capacity)
 		if hs.Away > 0 {
 			s.away, s.awaySince, s.awayFor = true, l.began, hs.Away.duration()
 		}

@@ -1,5 +1,7 @@
 package core
 
+import "math"
+
 // The bodies of the packed records, field by field. A new field goes to the end
 // of its record and raises the format.
 
@@ -12,6 +14,7 @@ const (
 	seatVacant = 1 << iota
 	seatDrains
 	seatAway
+	seatCapacity
 )
 
 func (h headRecord) pack(w *packWriter) {
@@ -38,6 +41,9 @@ func (h headRecord) pack(w *packWriter) {
 		if s.Away != 0 {
 			has |= seatAway
 		}
+		if s.Capacity != nil {
+			has |= seatCapacity
+		}
 		w.uint(has)
 		w.ref(s.Part)
 		if has&seatDrains != 0 {
@@ -45,6 +51,9 @@ func (h headRecord) pack(w *packWriter) {
 		}
 		if has&seatAway != 0 {
 			w.uint(uint64(max(s.Away, 0)))
+		}
+		if has&seatCapacity != 0 {
+			w.uint(math.Float64bits(*s.Capacity))
 		}
 	}
 }
@@ -68,6 +77,9 @@ func (h *headRecord) unpack(r *packReader) {
 		}
 		if has&seatAway != 0 {
 			s.Away = r.millis()
+		}
+		if has&seatCapacity != 0 {
+			s.Capacity = new(math.Float64frombits(r.uint()))
 		}
 	}
 }

@@ -23,7 +23,7 @@ func samples() map[string]any {
 			formatted: ours, Term: 1 << 40, Version: 3, Leader: "w-1", LeaderInc: "n", Rebuild: true, Lifecycle: "stable",
 			Window: 1500, Created: "2026", App: "shop", List: "00ff",
 			Seats: []headSeat{
-				{Worker: "w-0", Inc: "a", Part: r, Drain: r, Away: 12, Vacant: true},
+				{Worker: "w-0", Inc: "a", Part: r, Drain: r, Away: 12, Vacant: true, Capacity: new(0.5)},
 				{Worker: "w-1", Inc: "b"},
 			},
 		},

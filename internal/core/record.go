@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -62,6 +63,9 @@ type hbRecord struct {
 	Released  bool    `json:"rel,omitempty"` // leaving, and nothing runs any more
 	Answered  bool    `json:"ans,omitempty"` // this incarnation has answered a probe
 	Revoked   uint64  `json:"rev,omitempty"` // term of the leader that ended this incarnation
+
+	Capacity *float64          `json:"cap,omitempty"` // nil = 1
+	Labels   map[string]string `json:"lab,omitempty"`
 }
 
 // leaderRecord is the value of the leader key.
@@ -154,6 +158,8 @@ type headSeat struct {
 	// Away is set while a graceful leaver may still come back: what remained
 	// of its window at the commit.
 	Away millis `json:"a,omitempty"`
+	// Capacity is what the worker had when it was last planned for; nil = 1.
+	Capacity *float64 `json:"c,omitempty"`
 	// Vacant: the incarnation has let go of everything it was granted.
 	Vacant bool `json:"x,omitempty"`
 	// Clear: the incarnation may hold anything, since a head was lost; nothing
@@ -265,6 +271,22 @@ var errNobody = errors.New("it names no incarnation")
 func (r *idRecord) check() error { return checkInc(r.Inc) }
 
 func (r *hbRecord) check() error { return checkInc(r.Inc) }
+
+// capacity is the declared one, when that makes sense.
+func capacity(c *float64) float64 {
+	if c == nil || !(*c >= 0) || *c > math.MaxFloat32 {
+		return 1
+	}
+	return *c
+}
+
+// declared leaves out the usual capacity.
+func declared(c float64) *float64 {
+	if c == 1 {
+		return nil
+	}
+	return &c
+}
 
 func checkInc(inc string) error {
 	if inc == "" {

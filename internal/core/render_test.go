@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -81,7 +82,16 @@ func render(e Effect) string {
 	case Source:
 		return "source"
 	case Plan:
-		return fmt.Sprintf("plan %d partitions among %s", len(e.List.IDs), strings.Join(e.Workers, " "))
+		who := slices.Clone(e.Workers)
+		for i := range who {
+			if e.Capacity[i] != 1 {
+				who[i] += "*" + strconv.FormatFloat(e.Capacity[i], 'g', -1, 64)
+			}
+			for _, k := range slices.Sorted(maps.Keys(e.Labels[i])) {
+				who[i] += "{" + k + ":" + e.Labels[i][k] + "}"
+			}
+		}
+		return fmt.Sprintf("plan %d partitions among %s", len(e.List.IDs), strings.Join(who, " "))
 	case Agent:
 		return "agent " + [...]string{"request", "renew", "release"}[e.Verb] + " " + e.Worker
 	case Processes:

@@ -391,6 +391,9 @@ func configure(cfg *Config, args []string) error {
 			*p = x
 		case *bool:
 			*p = text == "true"
+		case *map[string]string:
+			k, v, _ := strings.Cut(text, ":")
+			*p = map[string]string{k: v}
 		case *[NumBuckets]string:
 			copy(p[:], strings.Split(text, "/"))
 		case *[5]time.Duration: // info/warn/error/critical

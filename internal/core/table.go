@@ -59,6 +59,8 @@ type seat struct {
 	clear      version
 	clearSince time.Duration
 	clearStuck bool
+	// capacity is what the last plan reckoned with.
+	capacity float64
 }
 
 func newTable() table {
@@ -80,7 +82,7 @@ func (t *table) addSeat(w, inc string) int32 {
 		i = int32(len(t.seats))
 		t.seats = append(t.seats, nil)
 	}
-	t.seats[i] = &seat{worker: w, inc: inc, dirty: true}
+	t.seats[i] = &seat{worker: w, inc: inc, dirty: true, capacity: 1}
 	t.byName[w] = i
 	return i
 }
@@ -218,15 +220,17 @@ func (t *table) unassign(i int32, v Token) {
 }
 
 // retarget takes from their owners the partitions that are to go elsewhere. It
-// counts those moved and those placed for the first time. A worker that is away
-// gets nothing new: what would go there stays with its live owner, or goes to
+// counts those moved and those placed for the first time. No more than limit,
+// unless that is 0, are taken from owners that stay; the rest is left for the
+// next plan. A worker that is away gets nothing new: what would go there stays with its live owner, or goes to
 // the least loaded live worker.
-func (l *leader) retarget(owners []int32, workers []string, v Token) (moves, placed int) {
+func (l *leader) retarget(owners []int32, workers []string, limit int, v Token) (moves, placed int) {
 	seatIdx := make([]int32, len(workers))
 	for k, w := range workers {
 		seatIdx[k] = l.byName[w]
 	}
-	l.withheld = false
+	l.withheld, l.unfinished = false, false
+	taken := 0
 	load := map[int32]int64{}
 	for i, o := range owners {
 		load[seatIdx[o]] += l.list.Weights[i]
@@ -246,6 +250,13 @@ func (l *leader) retarget(owners []int32, workers []string, v Token) (moves, pla
 		was := l.next[i]
 		if was == to && (l.owner[i] == to || l.owner[i] < 0) {
 			continue
+		}
+		if was >= 0 && l.seats[was] != nil && !l.seats[was].retired {
+			if limit > 0 && taken == limit {
+				l.unfinished = true
+				continue
+			}
+			taken++
 		}
 		if was < 0 && l.owner[i] < 0 {
 			placed++
@@ -267,15 +278,15 @@ func (l *leader) retarget(owners []int32, workers []string, v Token) (moves, pla
 	return moves, placed
 }
 
-// leastLoaded returns the live seat with the least weight; the lowest name wins
-// a tie. Without any it returns def.
+// leastLoaded returns the live seat with the least weight for its capacity; the
+// lowest name wins a tie. Without any it returns def.
 func (l *leader) leastLoaded(load map[int32]int64, among []int32, def int32) int32 {
 	best := int32(-1)
 	for _, s := range among {
-		if l.doubtful(s) {
+		if l.doubtful(s) || l.seats[s].capacity <= 0 {
 			continue
 		}
-		if best < 0 || load[s] < load[best] {
+		if best < 0 || float64(load[s])*l.seats[best].capacity < float64(load[best])*l.seats[s].capacity {
 			best = s
 		}
 	}
