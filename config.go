@@ -73,6 +73,15 @@ type Config struct {
 	// Ownership says what a worker that is cut off from NATS does with its
 	// partitions. Default OwnershipAvailable.
 	Ownership Ownership `yaml:"ownership"`
+	// Capacity is this worker's share beside the others': one with 2 is given
+	// twice the weight of one with 1, by a strategy that is a [Rebalancer], as the
+	// built-in ones are. 0 means that it owns nothing (cordoned), with any
+	// strategy. Default, when nil: 1.
+	Capacity *float64 `yaml:"capacity"`
+	// Labels describe this worker to strategies that look at them, see
+	// [WorkerInfo]. They go with every heartbeat: at most 16, keys of 1 to 64 and
+	// values of at most 128 bytes, without control characters.
+	Labels map[string]string `yaml:"labels"`
 	// RefreshInterval is how often the leader lists the partitions again by
 	// itself; 0, the default, is never.
 	RefreshInterval time.Duration `yaml:"refreshInterval"`
@@ -96,6 +105,11 @@ type AssignmentConfig struct {
 	// MinRebalanceInterval is the least time between two rebalances that are
 	// not emergencies. Default 10 s.
 	MinRebalanceInterval time.Duration `yaml:"minRebalanceInterval"`
+	// MaxMovesPerPlan is how many partitions one plan may take from workers that
+	// live; what is left follows in further plans, MinRebalanceInterval apart.
+	// Partitions without a living owner are placed at once and do not count. 0,
+	// the default, is no limit.
+	MaxMovesPerPlan int `yaml:"maxMovesPerPlan"`
 }
 
 // KVBucketConfig configures the four buckets that a fleet keeps its state in.

@@ -2,10 +2,19 @@ package parti
 
 import (
 	"cmp"
+	"maps"
 	"time"
 
 	"github.com/arloliu/parti/internal/core"
 )
+
+// capacity is the configured one or its default.
+func (cfg *Config) capacity() float64 {
+	if cfg.Capacity == nil {
+		return 1
+	}
+	return *cfg.Capacity
+}
 
 // core translates a complete and valid configuration for the core. What only a
 // running manager knows is left for it to fill in: Agent, Host, Process and
@@ -40,6 +49,10 @@ func (cfg *Config) core() core.Config {
 		MinRebalanceInterval:  cfg.Assignment.MinRebalanceInterval,
 		RefreshInterval:       cfg.RefreshInterval,
 		PayloadTTL:            cfg.KVBucket.AssignmentTTL,
+
+		Capacity:        cfg.capacity(),
+		Labels:          maps.Clone(cfg.Labels),
+		MaxMovesPerPlan: cfg.Assignment.MaxMovesPerPlan,
 
 		Exclusive: cfg.Ownership == OwnershipExclusive,
 

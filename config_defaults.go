@@ -35,6 +35,7 @@ func SetDefaults(cfg *Config) {
 	fill(&cfg.ShutdownTimeout, 10*time.Second)
 	fill(&cfg.HandoffTimeout, 10*time.Second)
 
+	fill(&cfg.Capacity, new(1.0))
 	fill(&cfg.Ownership, OwnershipAvailable)
 
 	fill(&cfg.Assignment.MinRebalanceThreshold, 0.15)

@@ -1,6 +1,7 @@
 package parti
 
 import (
+	"reflect"
 	"testing"
 	"time"
 )
@@ -26,6 +27,7 @@ func TestDefaults(t *testing.T) {
 		ShutdownTimeout:       10 * time.Second,
 		HandoffTimeout:        10 * time.Second,
 		Ownership:             OwnershipAvailable,
+		Capacity:              new(1.0),
 		Assignment: AssignmentConfig{
 			MinRebalanceThreshold: 0.15,
 			MinRebalanceInterval:  10 * time.Second,
@@ -55,7 +57,7 @@ func TestDefaults(t *testing.T) {
 		},
 	}
 	got := DefaultConfig()
-	if *got != want {
+	if !reflect.DeepEqual(*got, want) {
 		t.Errorf("got  %+v\nwant %+v", *got, want)
 	}
 	if err := got.Validate(); err != nil {
@@ -65,7 +67,7 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("the defaults warn: %q", w)
 	}
 	SetDefaults(got)
-	if *got != want {
+	if !reflect.DeepEqual(*got, want) {
 		t.Errorf("a second SetDefaults changed the first: %+v", *got)
 	}
 }

@@ -64,6 +64,10 @@ func change(t *testing.T, v reflect.Value) {
 		*p++
 	case *float64:
 		*p /= 2
+	case **float64:
+		*p = new(0.25)
+	case *map[string]string:
+		*p = map[string]string{"zone": "a"}
 	case *string:
 		*p += "x"
 	case *Ownership:
@@ -83,6 +87,10 @@ func spoil(t *testing.T, v reflect.Value) {
 		v.SetInt(-1)
 	case reflect.Float64:
 		v.SetFloat(math.NaN())
+	case reflect.Pointer:
+		v.Set(reflect.ValueOf(new(-1.0)))
+	case reflect.Map:
+		v.Set(reflect.ValueOf(map[string]string{"": "x"}))
 	case reflect.String:
 		v.SetString("not\nvalid")
 	default:
@@ -174,7 +182,7 @@ func TestValidateReportsAllAtOnce(t *testing.T) {
 }
 
 func TestSetDefaultsFillsOnlyZeros(t *testing.T) {
-	staysZero := []string{"WorkerIDMin", "RefreshInterval", "Group", "App"}
+	staysZero := []string{"WorkerIDMin", "RefreshInterval", "Group", "App", "Labels", "Assignment.MaxMovesPerPlan"}
 	for _, l := range leaves(t) {
 		cfg := &Config{}
 		SetDefaults(cfg)
@@ -188,7 +196,7 @@ func TestSetDefaultsFillsOnlyZeros(t *testing.T) {
 		}
 		want := l.of(cfg).Interface()
 		SetDefaults(cfg)
-		if got := l.of(cfg).Interface(); got != want {
+		if got := l.of(cfg).Interface(); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s was %v and became %v", l.path, want, got)
 		}
 	}

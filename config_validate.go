@@ -2,7 +2,9 @@ package parti
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -23,6 +25,10 @@ const (
 	maxWorkerID   = 999_999
 	maxTokenLen   = 64
 	maxAppLen     = 128
+	maxCapacity   = 1e6
+	maxLabels     = 16
+	maxLabelKey   = 64
+	maxLabelValue = 128
 	maxBucketName = 252 // NATS allows 255 for the stream, which is "KV_" more
 )
 
@@ -62,7 +68,7 @@ func (c *checker) identity(cfg *Config) {
 	if cfg.Group != "" {
 		c.token("Group", cfg.Group, maxTokenLen)
 	}
-	if a := cfg.App; len(a) > maxAppLen || !utf8.ValidString(a) || strings.ContainsFunc(a, unicode.IsControl) {
+	if a := cfg.App; len(a) > maxAppLen || !printable(a) {
 		c.refuse("App", a, "at most %d bytes of UTF-8 without control characters", maxAppLen)
 	}
 	lo, hi := cfg.WorkerIDMin, cfg.WorkerIDMax
@@ -143,6 +149,20 @@ func (c *checker) assignment(cfg *Config) {
 	if t := cfg.Assignment.MinRebalanceThreshold; !(t > 0) || math.IsInf(t, 1) {
 		c.refuse("Assignment.MinRebalanceThreshold", t, "a number above 0, such as 0.15 for 15 %%")
 	}
+	if n := cfg.Assignment.MaxMovesPerPlan; n < 0 {
+		c.refuse("Assignment.MaxMovesPerPlan", n, "at least 1, or 0 for no limit")
+	}
+	if s := cfg.capacity(); !(s >= 0 && s <= maxCapacity) {
+		c.refuse("Capacity", s, "0 to %v; 1 is the usual share", float64(maxCapacity))
+	}
+	if n := len(cfg.Labels); n > maxLabels {
+		c.refuse("Labels", fmt.Sprintf("%d of them", n), "at most %d", maxLabels)
+	}
+	for _, k := range slices.Sorted(maps.Keys(cfg.Labels)) {
+		if v := cfg.Labels[k]; k == "" || len(k) > maxLabelKey || len(v) > maxLabelValue || !printable(k) || !printable(v) {
+			c.refuse("Labels", fmt.Sprintf("%q: %q", k, v), "a key of 1 to %d and a value of at most %d bytes without control characters", maxLabelKey, maxLabelValue)
+		}
+	}
 }
 
 func (c *checker) buckets(b *KVBucketConfig) {
@@ -191,6 +211,10 @@ func (c *checker) degraded(cfg *Config) {
 			c.refuse(p.field, p.value, "more than %s, which is %v", p.below, p.lower)
 		}
 	}
+}
+
+func printable(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
 // token checks a name that becomes part of subjects, keys and stream names.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -64,7 +65,7 @@ func TestGuideConfigurationsAreValid(t *testing.T) {
 		if err := cfg.Validate(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if *cfg != before {
+		if !reflect.DeepEqual(*cfg, before) {
 			t.Errorf("%s: Validate changed the configuration", name)
 		}
 		SetDefaults(cfg)

@@ -204,6 +204,14 @@ func set(dst reflect.Value, n ast.Node) (want string) {
 		return ""
 	}
 	switch dst.Kind() {
+	case reflect.Pointer:
+		value := reflect.New(dst.Type().Elem())
+		if want = set(value.Elem(), n); want == "" {
+			dst.Set(value)
+		}
+		return want
+	case reflect.Map:
+		return setTexts(dst, n)
 	case reflect.String:
 		if !ok {
 			return "a text"
@@ -230,6 +238,29 @@ func set(dst reflect.Value, n ast.Node) (want string) {
 	default:
 		panic("parti: LoadConfig cannot set a " + dst.Type().String()) // a new kind of field
 	}
+	return ""
+}
+
+// setTexts fills a map of texts.
+func setTexts(dst reflect.Value, n ast.Node) (want string) {
+	const texts = "a mapping of texts"
+	mapping, ok := n.(*ast.MappingNode)
+	if !ok {
+		return texts
+	}
+	var m map[string]string
+	if len(mapping.Values) > 0 {
+		m = make(map[string]string, len(mapping.Values))
+	}
+	for _, e := range mapping.Values {
+		text, _, ok := scalar(e.Value)
+		name := keyName(e.Key)
+		if _, twice := m[name]; !ok || twice {
+			return texts + ", each key once"
+		}
+		m[name] = text
+	}
+	dst.Set(reflect.ValueOf(m))
 	return ""
 }
 

@@ -3,6 +3,7 @@ package parti
 import (
 	"errors"
 	"io"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -55,7 +56,7 @@ degradedBehavior:
 	want.KVBucket.Storage = StorageMemory
 	want.KVBucket.AssignmentTTL = 90 * time.Minute
 	want.DegradedBehavior.KVErrorThreshold = 16
-	if *cfg != *want {
+	if !reflect.DeepEqual(*cfg, *want) {
 		t.Errorf("got  %+v\nwant %+v", *cfg, *want)
 	}
 }
@@ -65,7 +66,7 @@ func TestLoadConfigOfNothingIsTheDefault(t *testing.T) {
 		cfg, err := LoadConfig(strings.NewReader(text))
 		if err != nil {
 			t.Errorf("%q: %v", text, err)
-		} else if *cfg != *DefaultConfig() {
+		} else if !reflect.DeepEqual(*cfg, *DefaultConfig()) {
 			t.Errorf("%q: %+v", text, *cfg)
 		}
 	}
@@ -95,6 +96,9 @@ func TestLoadConfigRefuses(t *testing.T) {
 		"text for a fraction":     {"restartDetectionRatio: half", "restartDetectionRatio (line 1): half: want a number"},
 		"not a number":            {"restartDetectionRatio: .nan", "RestartDetectionRatio (restartDetectionRatio, line 1): NaN: want above 0"},
 		"infinite":                {"assignment:\n  minRebalanceThreshold: .inf", "Assignment.MinRebalanceThreshold (assignment.minRebalanceThreshold, line 2): +Inf: want"},
+		"list for labels":         {"labels: [a]", "labels (line 1): a sequence: want a mapping of texts"},
+		"label of a list":         {"labels: {a: [b]}", "labels (line 1): a mapping: want a mapping of texts, each key once"},
+		"text for capacity":       {"capacity: x", "capacity (line 1): x: want a number"},
 		"list for a text":         {"group: [a]", "group (line 1): a sequence: want a text"},
 		"list for a mapping":      {"kvBucket:\n- replicas: 3", "kvBucket (line 2): a sequence: want a mapping of stableIdBucket, "},
 		"text for a mapping":      {"kvBucket: parti", "kvBucket (line 1): parti: want a mapping"},
@@ -174,12 +178,12 @@ func TestYAMLRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	if *got != *cfg {
+	if !reflect.DeepEqual(*got, *cfg) {
 		t.Errorf("got  %+v\nwant %+v\n%s", *got, *cfg, text)
 	}
 	defaults := DefaultConfig()
 	for _, l := range leaves(t) {
-		if l.of(got).Interface() == l.of(defaults).Interface() {
+		if reflect.DeepEqual(l.of(got).Interface(), l.of(defaults).Interface()) {
 			t.Errorf("%s went missing", l.yaml)
 		}
 	}
@@ -212,7 +216,7 @@ func FuzzLoadConfig(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
-		if *again != *cfg {
+		if !reflect.DeepEqual(*again, *cfg) {
 			t.Fatalf("%+v became %+v by way of\n%s", *cfg, *again, out)
 		}
 	})

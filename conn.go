@@ -19,6 +19,7 @@ type connection interface {
 	RemoveStatusListener(chan nats.Status)
 	serverID() string
 	allowance() time.Duration // how long a reconnect may take
+	maxPayload() int          // bytes that a message may have
 	warnings() []string       // what is unwise about its options
 }
 
@@ -30,6 +31,7 @@ type natsConn struct {
 
 func (c natsConn) serverID() string         { return c.ConnectedServerId() }
 func (c natsConn) allowance() time.Duration { return reconnectAllowance(c.Conn, c.heartbeatTTL) }
+func (c natsConn) maxPayload() int          { return int(c.MaxPayload()) }
 func (c natsConn) warnings() []string       { return connectionWarnings(c.Conn) }
 
 // connWatch tells the core about the connection, beside the handlers that the
@@ -74,7 +76,7 @@ func (w *connWatch) tell(s nats.Status) {
 		w.saw(s)
 	}
 	if s == nats.CONNECTED {
-		w.post(core.Connected{Server: w.conn.serverID(), Allowance: w.conn.allowance()})
+		w.post(core.Connected{Server: w.conn.serverID(), Allowance: w.conn.allowance(), MaxPayload: w.conn.maxPayload()})
 		w.once.Do(func() { close(w.first) })
 		return
 	}

@@ -168,12 +168,16 @@ func (r *run) list(e core.Source) core.Done {
 func (r *run) plan(e core.Plan) core.Done {
 	ctx, cancel := context.WithTimeout(r.ctx, r.m.cfg.OperationTimeout)
 	defer cancel()
+	workers := make([]WorkerInfo, len(e.Workers))
+	for i, id := range e.Workers {
+		workers[i] = WorkerInfo{ID: id, Capacity: e.Capacity[i], Labels: e.Labels[i]}
+	}
 	owners, err := call(ctx, &r.strategy, func(context.Context) ([]int32, error) {
 		l, err := r.lists.find(e.List)
 		if err != nil {
 			return nil, err
 		}
-		return r.planner.plan(e.Workers, l, e.PrevWorkers, e.PrevOwner)
+		return r.planner.plan(workers, l, e.PrevWorkers, e.PrevOwner)
 	})
 	if err != nil {
 		return core.Done{Op: e.Op, Text: r.causes.note(core.FaultStrategy, err)}

@@ -90,15 +90,15 @@ func TestUsersErrors(t *testing.T) {
 		},
 		"strategy fails": {
 			strategy: func() error { return errDB },
-			effect:   core.Plan{Op: 1, List: &core.List{}}, kind: core.FaultStrategy, want: []error{ErrStrategy, errDB},
+			effect:   core.Plan{Op: 1, Workers: []string{"w0"}, Capacity: []float64{1}, Labels: make([]map[string]string, 1), List: &core.List{}}, kind: core.FaultStrategy, want: []error{ErrStrategy, errDB},
 		},
 		"strategy panics": {
 			strategy: func() error { panic("at the disco") },
-			effect:   core.Plan{Op: 1, List: &core.List{}}, kind: core.FaultStrategy, want: []error{ErrStrategy}, text: "at the disco",
+			effect:   core.Plan{Op: 1, Workers: []string{"w0"}, Capacity: []float64{1}, Labels: make([]map[string]string, 1), List: &core.List{}}, kind: core.FaultStrategy, want: []error{ErrStrategy}, text: "at the disco",
 		},
 		"strategy hangs": {
 			strategy: func() error { time.Sleep(time.Minute); return nil },
-			effect:   core.Plan{Op: 1, List: &core.List{}}, kind: core.FaultStrategy, want: []error{ErrStrategy, context.DeadlineExceeded},
+			effect:   core.Plan{Op: 1, Workers: []string{"w0"}, Capacity: []float64{1}, Labels: make([]map[string]string, 1), List: &core.List{}}, kind: core.FaultStrategy, want: []error{ErrStrategy, context.DeadlineExceeded},
 			took: 10 * time.Second,
 		},
 		"agent fails": {
@@ -198,7 +198,7 @@ func TestPlanUsesTheListOfTheSource(t *testing.T) {
 			case core.Done:
 				if ev.Op == 1 {
 					published := *ev.List // as a new leader has it: not from our source
-					plan := core.Plan{Workers: []string{"w0", "w1"}, PrevOwner: []int32{-1, -1}}
+					plan := core.Plan{Workers: []string{"w0", "w1"}, Capacity: []float64{1, 1}, Labels: make([]map[string]string, 2), PrevOwner: []int32{-1, -1}}
 					mine, theirs := plan, plan
 					mine.Op, mine.List = 2, ev.List
 					theirs.Op, theirs.List = 3, &published

@@ -124,6 +124,7 @@ func (c *fakeConn) RemoveStatusListener(ch chan nats.Status) {
 }
 
 func (c *fakeConn) serverID() string         { return "server-1" }
+func (c *fakeConn) maxPayload() int          { return 1 << 20 }
 func (c *fakeConn) allowance() time.Duration { return time.Second }
 func (c *fakeConn) warnings() []string       { return nil }
 

@@ -3,6 +3,7 @@ package parti
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -153,12 +154,12 @@ func newPlanner(s AssignmentStrategy) *planner {
 // prevWorkers of its owner so far, -1 for none; nil before the first plan. An
 // error wraps ErrStrategy and names the offender. Plan takes as long as the
 // strategy does.
-func (p *planner) plan(workers []string, l *partitionList, prevWorkers []string, prevOwner []int32) ([]int32, error) {
+func (p *planner) plan(workers []WorkerInfo, l *partitionList, prevWorkers []string, prevOwner []int32) ([]int32, error) {
 	result, err := p.call(workers, l, prevWorkers, prevOwner)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrStrategy, err)
 	}
-	owners, err := ownersOf(result, workers, l)
+	owners, err := ownersOf(result, workerIDs(workers), l)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrStrategy, err)
 	}
@@ -167,25 +168,35 @@ func (p *planner) plan(workers []string, l *partitionList, prevWorkers []string,
 
 // call gives the strategy copies, since it is foreign code, and turns its panics
 // into errors.
-func (p *planner) call(workers []string, l *partitionList, prevWorkers []string, prevOwner []int32) (result map[string][]Partition, err error) {
+func (p *planner) call(workers []WorkerInfo, l *partitionList, prevWorkers []string, prevOwner []int32) (result map[string][]Partition, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("panic: %v", v)
 		}
 	}()
 	if p.rebalancer == nil {
-		return p.strategy.Assign(slices.Clone(workers), slices.Clone(l.parts))
+		// It knows no capacities; at least who is to own nothing is left out.
+		able := slices.DeleteFunc(slices.Clone(workers), func(w WorkerInfo) bool { return w.Capacity == 0 })
+		if len(able) == 0 {
+			return nil, errors.New("no worker has a capacity above 0")
+		}
+		return p.strategy.Assign(workerIDs(able), slices.Clone(l.parts))
 	}
 	in := RebalanceInput{
-		Workers:     make([]WorkerInfo, len(workers)),
+		Workers:     workers,
 		Partitions:  l.parts,
 		PrevWorkers: prevWorkers,
 		PrevOwner:   prevOwner,
 	}
-	for i, id := range workers {
-		in.Workers[i] = WorkerInfo{ID: id, Capacity: 1}
-	}
 	return p.rebalancer.Rebalance(in)
+}
+
+func workerIDs(workers []WorkerInfo) []string {
+	out := make([]string, len(workers))
+	for i, w := range workers {
+		out[i] = w.ID
+	}
+	return out
 }
 
 // ownersOf turns the result of a strategy into owners by index. Every partition

@@ -50,7 +50,7 @@ func BenchmarkPlanner(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := p.plan(workers, l, nil, nil); err != nil {
+				if _, err := p.plan(equals(workers...), l, nil, nil); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -3,6 +3,7 @@ package parti
 import (
 	"errors"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -126,7 +127,7 @@ func TestPlannerPrefersRebalance(t *testing.T) {
 			return map[string][]Partition{"w0": in.Partitions[2:], "w1": in.Partitions[:2]}, nil
 		},
 	}
-	owners, err := newPlanner(s).plan([]string{"w0", "w1"}, l, []string{"w9"}, []int32{0, -1, 0})
+	owners, err := newPlanner(s).plan(equals("w0", "w1"), l, []string{"w9"}, []int32{0, -1, 0})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,12 +176,12 @@ func TestPlannerRefusesBadResults(t *testing.T) {
 		{"error", func([]string, []Partition) (map[string][]Partition, error) { return nil, boom }, `boom`},
 		{"panic", func([]string, []Partition) (map[string][]Partition, error) { panic(boom) }, `panic: boom`},
 	} {
-		owners, err := newPlanner(tc.assign).plan([]string{"w0", "w1"}, abc(t), nil, nil)
+		owners, err := newPlanner(tc.assign).plan(equals("w0", "w1"), abc(t), nil, nil)
 		if !errors.Is(err, ErrStrategy) || !strings.Contains(err.Error(), tc.want) || owners != nil {
 			t.Errorf("%s: got %v, %v; want ErrStrategy with %s", tc.name, owners, err, tc.want)
 		}
 	}
-	_, err := newPlanner(fakeStrategy(func([]string, []Partition) (map[string][]Partition, error) { return nil, boom })).plan(nil, abc(t), nil, nil)
+	_, err := newPlanner(fakeStrategy(func([]string, []Partition) (map[string][]Partition, error) { return nil, boom })).plan(equals("w0"), abc(t), nil, nil)
 	if !errors.Is(err, boom) {
 		t.Errorf("the strategy's own error cannot be matched: %v", err)
 	}
@@ -196,11 +197,46 @@ func TestPlannerAcceptsChangedWeightsAndAnyOrder(t *testing.T) {
 		return map[string][]Partition{workers[0]: parts}, nil
 	})
 	l := abc(t)
-	owners, err := newPlanner(s).plan([]string{"w0", "w1"}, l, nil, nil)
+	owners, err := newPlanner(s).plan(equals("w0", "w1"), l, nil, nil)
 	if err != nil || !slices.Equal(owners, []int32{0, 0, 0}) {
 		t.Errorf("got %v, %v; want w0 to own everything", owners, err)
 	}
 	if l.parts[0].ID() != "a" || l.parts[1].Weight != 7 {
 		t.Errorf("the strategy changed the list: %v", l.parts)
+	}
+}
+
+// equals are workers with equal capacities.
+func equals(ids ...string) []WorkerInfo {
+	out := make([]WorkerInfo, len(ids))
+	for i, id := range ids {
+		out[i] = WorkerInfo{ID: id, Capacity: 1}
+	}
+	return out
+}
+
+// TestPlanCapacity: a Rebalancer is told what workers declare; a strategy that
+// is none is at least not asked to use a cordoned worker.
+func TestPlanCapacity(t *testing.T) {
+	l := abc(t)
+	workers := []WorkerInfo{{ID: "w0", Capacity: 2, Labels: map[string]string{"zone": "a"}}, {ID: "w1"}}
+	var got RebalanceInput
+	re := fakeRebalancer{rebalance: func(in RebalanceInput) (map[string][]Partition, error) {
+		got = in
+		return map[string][]Partition{"w0": in.Partitions}, nil
+	}}
+	if _, err := newPlanner(re).plan(workers, l, nil, nil); err != nil || !reflect.DeepEqual(got.Workers, workers) {
+		t.Errorf("the Rebalancer was told of %v, %v", got.Workers, err)
+	}
+	var asked []string
+	plain := fakeStrategy(func(ids []string, parts []Partition) (map[string][]Partition, error) {
+		asked = ids
+		return map[string][]Partition{"w0": parts}, nil
+	})
+	if _, err := newPlanner(plain).plan(workers, l, nil, nil); err != nil || !slices.Equal(asked, []string{"w0"}) {
+		t.Errorf("Assign was asked for %v, %v", asked, err)
+	}
+	if _, err := newPlanner(plain).plan(workers[1:], l, nil, nil); !errors.Is(err, ErrStrategy) || !strings.Contains(err.Error(), "capacity") {
+		t.Errorf("all are cordoned: %v", err)
 	}
 }

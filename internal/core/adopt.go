@@ -2,9 +2,9 @@ package core
 
 import (
 	"bytes"
+	"math"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -20,10 +20,11 @@ type adoption struct {
 	confirmed time.Duration // when the assignment was last known to be current
 	looked    time.Duration // when the head was last seen or found absent, whatever it was
 
-	named bool    // a head has named the present incarnation
-	void  bool    // what the shell may still run was granted to an incarnation that has ended
-	part  ref     // the payload in force or being applied
-	owned []Owned // as last given to the shell, sorted
+	named bool     // a head has named the present incarnation
+	void  bool     // what the shell may still run was granted to an incarnation that has ended
+	part  ref      // the payload in force or being applied
+	base  basePart // what the next delta is probably on
+	owned []Owned  // as last given to the shell, sorted
 	// applied is what the shell has put into force; the heartbeat carries it.
 	applied version
 
@@ -171,7 +172,7 @@ func (c *Core) fetch(want ref) {
 	want.Worker = c.worker()
 	a.fetching = true
 	inc := c.inc
-	c.kv(KV{Verb: Get, Bucket: Assignments, Key: c.partKey(want)}, false, func(d Done) {
+	c.getPart(want, a.base, func(g partRead, d Done) {
 		a.fetching = false
 		if c.inc != inc || c.life.stopping() || c.life.renaming {
 			return
@@ -181,14 +182,13 @@ func (c *Core) fetch(want ref) {
 			c.obey()
 			return
 		}
-		if d.Err == OK && digest(d.Val) == want.Digest {
-			if rec, err := decode[partRecord](d.Val); err == nil && rec.Inc == inc {
-				a.tries = 0
-				want.Worker = ""
-				a.part = want
-				c.apply(ownedBy(rec), true)
-				return
-			}
+		if d.Err == OK && g.inc == inc {
+			a.tries = 0
+			a.base = g.base
+			want.Worker = ""
+			a.part = want
+			c.apply(g.owned, true)
+			return
 		}
 		if d.Err == OK || d.Err == NotFound {
 			c.report(FaultVersion, "key "+c.partKey(want)+" is missing or does not match the head; what is held is kept")
@@ -205,17 +205,6 @@ func (c *Core) readPayload() {
 	}
 }
 
-func ownedBy(rec partRecord) []Owned {
-	var out []Owned
-	for _, g := range rec.Grants {
-		for i, id := range g.IDs {
-			out = append(out, Owned{ID: id, Weight: g.Weights[i], Token: Token{g.Term, g.Version}})
-		}
-	}
-	slices.SortFunc(out, func(a, b Owned) int { return strings.Compare(a.ID, b.ID) })
-	return out
-}
-
 // apply hands an assignment to the shell. While degraded only losses are obeyed;
 // gains wait for the exit.
 func (c *Core) apply(owned []Owned, named bool) {
@@ -223,7 +212,7 @@ func (c *Core) apply(owned []Owned, named bool) {
 	if c.degraded.in {
 		kept := retained(a.owned, owned)
 		if !slices.Equal(kept, owned) {
-			a.part = ref{Version: 1, Digest: "partial"} // read again after the exit
+			a.part = ref{Version: math.MaxUint64} // read again after the exit
 		}
 		owned = kept
 	}

@@ -24,6 +24,7 @@ func (c *Core) beatValue() []byte {
 		Applied: c.adopt.applied, List: c.refresh.digest, Refresh: c.refresh.count,
 		Leaving: c.beat.leaving, Released: c.beat.released,
 		Answered: c.beat.answered,
+		Capacity: declared(c.cfg.Capacity), Labels: c.cfg.Labels,
 	})
 }
 

@@ -2,6 +2,7 @@ package core
 
 import (
 	"bytes"
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -23,6 +24,7 @@ type commit struct {
 	began     time.Duration
 	dropped   []string // no longer named by the head being written
 	garbage   []string // no longer named by the last head
+	deflater  deflater
 }
 
 // file is a value that the head will name.
@@ -45,38 +47,61 @@ func (c *Core) startCommit() {
 	if k.lifecycle != "" {
 		head.Lifecycle, k.lifecycle = k.lifecycle, ""
 	}
-	write := func(s *seat, old ref, key func(ref) string, empty bool, rec any) ref {
-		if !old.none() {
-			k.dropped = append(k.dropped, key(old))
+	publish := func(r *ref, key func(ref) string, rec packer) int {
+		val := packRecord(rec, &k.deflater)
+		*r = ref{Worker: r.Worker, Term: l.term, Version: v, Digest: digest(val)}
+		for i, part := range chunks(val, cmp.Or(c.conn.maxValue, largestValue)) {
+			k.files = append(k.files, file{key: chunkKey(key(*r), i), val: part})
 		}
-		if empty {
-			return ref{}
-		}
-		b := encode(rec)
-		r := ref{Worker: s.worker, Term: l.term, Version: v, Digest: digest(b)}
-		k.files = append(k.files, file{key: key(r), val: b})
-		return r
+		return len(val)
 	}
+	drop := func(r ref, key func(ref) string) {
+		if !r.none() {
+			k.dropped = append(k.dropped, key(r))
+		}
+	}
+	var owned *shares
 	for i, s := range l.seats {
 		if s == nil {
 			continue
 		}
 		if s.dirty {
-			rec := l.payload(int32(i))
-			s.part = write(s, s.part, c.partKey, len(rec.Grants) == 0, rec)
 			s.dirty = false
+			if s.part != s.files.base {
+				drop(s.part, c.partKey)
+			}
+			if owned == nil {
+				owned = l.bySeat()
+			}
+			mine := owned.seat(int32(i))
+			rec, ok := l.delta(int32(i))
+			if s.part.Worker = s.worker; ok && len(mine) > 0 {
+				s.files.deltas += publish(&s.part, c.partKey, rec)
+			} else {
+				drop(s.files.base, c.partKey)
+				s.files, s.part = seatFiles{}, ref{Worker: s.worker}
+				if len(mine) > 0 {
+					s.files.size = publish(&s.part, c.partKey, l.base(int32(i), mine))
+					s.files.base = s.part
+				}
+			}
 		}
 		if s.drainDirty {
-			rec := l.drainList(s.worker)
-			s.drain = write(s, s.drain, c.drainKey, len(rec.Items) == 0, rec)
 			s.drainDirty = false
+			drop(s.drain, c.drainKey)
+			s.drain = ref{Worker: s.worker}
+			if rec := l.drainList(s.worker); len(rec.Items) > 0 {
+				publish(&s.drain, c.drainKey, rec)
+			} else {
+				s.drain = ref{}
+			}
 		}
 		if s.retired && s.drain.none() && s.clear == (version{}) {
 			l.seats[i] = nil
 			delete(l.byName, s.worker)
 			continue
 		}
-		hs := headSeat{Worker: s.worker, Inc: s.inc, Part: s.part, Drain: s.drain, Vacant: s.vacant, Clear: s.clear}
+		hs := headSeat{Worker: s.worker, Inc: s.inc, Part: s.part, Drain: s.drain, Vacant: s.vacant, Clear: s.clear, Capacity: declared(s.capacity)}
 		if s.away {
 			hs.Away = max(1, toMillis(s.awaySince+s.awayFor-c.now))
 		}
@@ -160,7 +185,7 @@ func (c *Core) writeHead() {
 	k.writing = true
 	term, v := l.term, k.head.Version
 	c.kv(KV{
-		Verb: Update, Bucket: Assignments, Key: c.headKeyName(), Val: encode(k.head), Rev: l.rev,
+		Verb: Update, Bucket: Assignments, Key: c.headKeyName(), Val: packRecord(k.head, &k.deflater), Rev: l.rev,
 	}, k.tries > 0, func(d Done) {
 		if c.lead == nil || c.lead.term != term || k.head.Version != v || !k.writing {
 			return
@@ -262,11 +287,15 @@ func (c *Core) collect() {
 	})
 }
 
-// remove deletes a payload by its revision.
+// remove deletes a payload, and what it was split into, by revision.
 func (c *Core) remove(key string) {
 	c.kv(KV{Verb: Get, Bucket: Assignments, Key: key}, false, func(d Done) {
-		if d.Err == OK {
-			c.kv(KV{Verb: Delete, Bucket: Assignments, Key: key, Rev: d.Rev}, false, func(Done) {})
+		if d.Err != OK {
+			return
 		}
+		for k := 1; k < chunkCount(d.Val); k++ {
+			c.remove(chunkKey(key, k))
+		}
+		c.kv(KV{Verb: Delete, Bucket: Assignments, Key: key, Rev: d.Rev}, false, func(Done) {})
 	})
 }

@@ -31,6 +31,11 @@ type Config struct {
 	RefreshInterval       time.Duration // 0 = off
 	PayloadTTL            time.Duration // KVBucket.AssignmentTTL
 
+	// Capacity and Labels are declared to the fleet in the heartbeat.
+	Capacity        float64
+	Labels          map[string]string
+	MaxMovesPerPlan int // of partitions whose owner lives; 0 = no limit
+
 	Exclusive bool // Ownership
 	Agent     bool // an external election agent decides who may lead
 

@@ -41,6 +41,10 @@ var configTests = map[string]struct {
 	"RefreshInterval":       {"show source; start a CONFIG; run 20s", "RefreshInterval=7s", "7.007 a  source", "RefreshInterval=9s", "9.007 a  source"},
 	"PayloadTTL":            {"show watch; start a CONFIG; run 40s", "PayloadTTL=7s", " 7.006 a  watch > as g_files", "PayloadTTL=9s", " 9.006 a  watch > as g_files"},
 
+	"Capacity":        {"start a; start b CONFIG; run 15s", "Capacity=2", "plan 4 partitions among w-0 w-1*2", "Capacity=3", "plan 4 partitions among w-0 w-1*3"},
+	"Labels":          {"start a; start b CONFIG; run 15s", "Labels=zone:y", "among w-0 w-1{zone:y}", "Labels=zone:x", "among w-0 w-1{zone:x}"},
+	"MaxMovesPerPlan": {"show log; start a CONFIG; run 5s; start b; run 60s", "MaxMovesPerPlan=0", "moves=2", "MaxMovesPerPlan=1", "moves=1"},
+
 	"Exclusive": {"config CONFIG; start a,b; run 15s; disconnect b; run 5s; state", "Exclusive=false", "20.000 b  Stable", "Exclusive=true", "19.404 b  apply 4.1 post_cold_start []"},
 	"Agent":     {"start a CONFIG; run 1s", "Agent=false", "0.005 a  create leader", "Agent=true", "agent request w-0"},
 

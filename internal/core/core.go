@@ -260,11 +260,16 @@ type connection struct {
 	lostAt    time.Duration // down: since when
 	server    string
 	allowance time.Duration
+	maxValue  int // bytes that fit one key
 }
 
 func (c *Core) onConnected(ev Connected) {
 	was := c.conn.up
 	c.conn.server, c.conn.allowance = ev.Server, ev.Allowance
+	c.conn.maxValue = largestValue
+	if ev.MaxPayload > 0 {
+		c.conn.maxValue = min(largestValue, max(ev.MaxPayload-valueMargin, valueMargin))
+	}
 	if was {
 		return
 	}

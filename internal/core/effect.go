@@ -64,6 +64,8 @@ type (
 	Plan struct {
 		Op          OpID
 		Workers     []string
+		Capacity    []float64           // of each worker
+		Labels      []map[string]string // of each worker
 		List        *List
 		PrevWorkers []string
 		PrevOwner   []int32

@@ -27,6 +27,8 @@ type (
 	Connected struct {
 		Server    string        // id of the server
 		Allowance time.Duration // how long a reconnect of this connection may take
+		// MaxPayload is how many bytes a message may have; 0 = not known.
+		MaxPayload int
 	}
 	// Disconnected says that the connection is down.
 	Disconnected struct{}

@@ -199,7 +199,7 @@ func FuzzEvents(f *testing.F) {
 				ev = Tick{}
 			}
 			for _, e := range c.Step(now, ev) {
-				if op, ok := e.(KV); ok && op.Val != nil && !json.Valid(op.Val) {
+				if op, ok := e.(KV); ok && op.Val != nil && op.Val[0] != packed && !json.Valid(op.Val) {
 					t.Fatalf("%s %s: %q", verbNames[op.Verb], op.Key, op.Val)
 				}
 			}

@@ -31,6 +31,7 @@ func (c *Core) updateSeats() bool {
 				c.awayEnds(s, int32(i))
 			}
 			s.inc, s.away, s.vacant, s.dirty, s.clear = m.inc, false, false, true, version{}
+			s.files.outdate() // all tokens are new
 			for p := range l.owner {
 				if l.owner[p] == int32(i) {
 					l.token[p] = v

@@ -13,7 +13,7 @@ func (c *Core) loadLeader(head headRecord, rev uint64) {
 	c.lead = c.newLeader(head, rev)
 	l := c.lead
 	epoch := c.elect.epoch
-	parts := make([]partRecord, len(head.Seats))
+	parts := make([]partRead, len(head.Seats))
 	drains := make([]drainRecord, len(head.Seats))
 	waiting := 1
 	failed := ""
@@ -28,37 +28,44 @@ func (c *Core) loadLeader(head headRecord, rev uint64) {
 		l.load(head, parts, drains)
 		c.beginLeading()
 	}
-	get := func(key string, r ref, parse func([]byte) error) {
-		waiting++
-		c.kv(KV{Verb: Get, Bucket: Assignments, Key: key}, false, func(d Done) {
-			if c.elect.epoch != epoch || c.lead != l {
-				return
+	got := func(key, worker string, d Done, keep func() error) {
+		if c.elect.epoch != epoch || c.lead != l {
+			return
+		}
+		switch d.Err {
+		case NotFound:
+			c.report(FaultVersion, "key "+key+" is missing or does not match the head")
+			l.torn = append(l.torn, worker)
+		case OK:
+			if err := keep(); err != nil {
+				failed = "key " + key + ": " + err.Error()
 			}
-			switch {
-			case d.Err == NotFound, d.Err == OK && digest(d.Val) != r.Digest:
-				c.report(FaultVersion, "key "+key+" is missing or does not match the head")
-				l.torn = append(l.torn, r.Worker)
-			case d.Err != OK:
-				failed = "read " + key + ": " + d.Text
-			default:
-				if err := parse(d.Val); err != nil {
-					failed = "key " + key + ": " + err.Error()
-				}
-			}
-			one()
-		})
+		default:
+			failed = "read " + key + ": " + d.Text
+		}
+		one()
 	}
 	for i, s := range head.Seats {
 		if s.Part.Worker = s.Worker; !s.Part.none() {
-			get(c.partKey(s.Part), s.Part, func(b []byte) (err error) {
-				parts[i], err = decode[partRecord](b)
-				return err
+			waiting++
+			c.getPart(s.Part, basePart{}, func(g partRead, d Done) {
+				got(c.partKey(s.Part), s.Worker, d, func() error {
+					parts[i] = g
+					return nil
+				})
 			})
 		}
 		if s.Drain.Worker = s.Worker; !s.Drain.none() {
-			get(c.drainKey(s.Drain), s.Drain, func(b []byte) (err error) {
-				drains[i], err = decode[drainRecord](b)
-				return err
+			waiting++
+			key := c.drainKey(s.Drain)
+			c.getWhole(key, func(d Done) {
+				if d.Err == OK && digest(d.Val) != s.Drain.Digest {
+					d.Err = NotFound
+				}
+				got(key, s.Worker, d, func() (err error) {
+					drains[i], err = decode[drainRecord](d.Val)
+					return err
+				})
 			})
 		}
 	}
@@ -66,17 +73,15 @@ func (c *Core) loadLeader(head headRecord, rev uint64) {
 }
 
 // load fills the table from what was published.
-func (l *leader) load(head headRecord, parts []partRecord, drains []drainRecord) {
+func (l *leader) load(head headRecord, parts []partRead, drains []drainRecord) {
 	type item struct {
 		id     string
 		weight int64
 	}
 	known := map[string]int64{}
 	for _, p := range parts {
-		for _, g := range p.Grants {
-			for k, id := range g.IDs {
-				known[id] = g.Weights[k]
-			}
+		for _, o := range p.owned {
+			known[o.ID] = o.Weight
 		}
 	}
 	for _, d := range drains {
@@ -108,17 +113,19 @@ func (l *leader) load(head headRecord, parts []partRecord, drains []drainRecord)
 		s.part, s.drain, s.vacant, s.dirty = hs.Part, hs.Drain, hs.Vacant, false
 		s.clear = hs.Clear
 		s.part.Worker, s.drain.Worker = hs.Worker, hs.Worker
+		s.capacity = capacity(hs.Capacity)
 		if hs.Away > 0 {
 			s.away, s.awaySince, s.awayFor = true, l.began, hs.Away.duration()
 		}
 	}
 	for k, p := range parts {
 		seat := l.byName[head.Seats[k].Worker]
-		for _, g := range p.Grants {
-			for _, id := range g.IDs {
-				i := index[id]
-				l.owner[i], l.next[i], l.token[i] = seat, seat, Token{g.Term, g.Version}
-			}
+		for _, o := range p.owned {
+			i := index[o.ID]
+			l.owner[i], l.next[i], l.token[i] = seat, seat, o.Token
+		}
+		if seat, ok := l.byName[head.Seats[k].Worker]; ok {
+			l.seats[seat].files.loaded(p, index)
 		}
 	}
 	for k, d := range drains {
@@ -178,11 +185,18 @@ func (c *Core) onFilesWatch(ev Watched) {
 	}
 }
 
-// names tells whether the present head, or the one before, names a key.
+// names tells whether the present head, or the one before, names a key, or one
+// that its chunk belongs to.
 func (l *leader) names(c *Core, key string) bool {
+	if f := strings.Split(key, "."); len(f) > 5 {
+		key = strings.Join(f[:5], ".")
+	}
 	for _, s := range l.head.Seats {
 		s.Part.Worker, s.Drain.Worker = s.Worker, s.Worker
 		if key == c.partKey(s.Part) || key == c.drainKey(s.Drain) {
+			return true
+		}
+		if st := l.seatOf(s.Worker); st != nil && key == c.partKey(st.files.base) {
 			return true
 		}
 	}
@@ -195,6 +209,6 @@ func (c *Core) olderTerm(key string) bool {
 	if len(f) < 5 || f[1] != "part" && f[1] != "drain" {
 		return false
 	}
-	t, err := strconv.ParseUint(f[len(f)-2], 10, 64)
+	t, err := strconv.ParseUint(f[3], 10, 64)
 	return err == nil && t < c.lead.term
 }

@@ -33,8 +33,10 @@ type leader struct {
 	lastJoin  time.Duration
 	lastPlan  time.Duration // when the last plan that was no emergency was committed
 	imbalance bool
-	withheld  bool          // the last plan gave a suspect less than it should have
-	readyAt   time.Duration // since when a grant is ready; never = none is
+	withheld  bool // the last plan gave a suspect less than it should have
+	// unfinished: the last plan had more moves than one plan may make.
+	unfinished bool
+	readyAt    time.Duration // since when a grant is ready; never = none is
 
 	// The list of partitions.
 	fresh        *List // a list that is not in force yet
@@ -247,7 +249,7 @@ func (c *Core) planDue() (time.Duration, string) {
 			}
 		}
 	}
-	if len(joiners) > 0 || l.fresh != nil || l.imbalance {
+	if len(joiners) > 0 || l.fresh != nil || l.imbalance || l.reshaped() {
 		if l.window == never {
 			l.window = c.now
 		}
@@ -256,6 +258,9 @@ func (c *Core) planDue() (time.Duration, string) {
 			why = "refresh"
 		}
 		consider(l.window+c.cfg.PlannedScaleWindow, why)
+	}
+	if l.unfinished && !l.draining() {
+		consider(l.lastPlan, "scale")
 	}
 	if l.fresh != nil && l.urgent {
 		consider(l.freshAt, "refresh")
@@ -286,7 +291,8 @@ func (c *Core) makePlan(reason string) {
 	l.reason, l.rebalance = reason, rebalance{began: c.now}
 	list := l.planList()
 	if len(list.IDs) == 0 {
-		c.planned(list, nil)
+		shares, _ := l.declared(l.planFor)
+		c.planned(list, nil, shares)
 		return
 	}
 	l.planning = true
@@ -295,15 +301,46 @@ func (c *Core) makePlan(reason string) {
 	workers := slices.Clone(l.planFor)
 	prevWorkers, prevOwner := l.previous(list)
 	c.log(Debug, "planning", "reason", reason, "workers", len(workers), "partitions", len(list.IDs), "term", l.term, "version", l.head.Version+1)
-	c.emit(Plan{Workers: workers, List: list, PrevWorkers: prevWorkers, PrevOwner: prevOwner, Op: c.ask(func(d Done) {
+	shares, labels := l.declared(workers)
+	c.emit(Plan{Workers: workers, Capacity: shares, Labels: labels, List: list, PrevWorkers: prevWorkers, PrevOwner: prevOwner, Op: c.ask(func(d Done) {
 		if c.lead == nil || c.lead.term != term || l.planEpoch != epoch {
 			return
 		}
-		l.answer = func() { c.planAnswered(list, workers, d) }
+		l.answer = func() { c.planAnswered(list, workers, shares, d) }
 	})})
 }
 
-func (c *Core) planAnswered(list *List, workers []string, d Done) {
+// declared returns what the workers declare; who is away and was not heard of
+// has the capacity of the last plan.
+func (l *leader) declared(workers []string) ([]float64, []map[string]string) {
+	shares, labels := make([]float64, len(workers)), make([]map[string]string, len(workers))
+	for i, w := range workers {
+		shares[i] = 1
+		if s := l.seatOf(w); s != nil {
+			shares[i] = s.capacity
+		}
+		if m := l.members[w]; m != nil && m.rec.Format != 0 {
+			shares[i], labels[i] = capacity(m.rec.Capacity), m.rec.Labels
+		}
+	}
+	return shares, labels
+}
+
+// reshaped tells whether a worker declares another capacity than was planned
+// with.
+func (l *leader) reshaped() bool {
+	for _, s := range l.seats {
+		if s == nil || s.retired || s.away {
+			continue
+		}
+		if m := l.members[s.worker]; m != nil && !m.dead && m.inc == s.inc && m.rec.Format != 0 && capacity(m.rec.Capacity) != s.capacity {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Core) planAnswered(list *List, workers []string, shares []float64, d Done) {
 	l := c.lead
 	l.planning, l.answer = false, nil
 	if d.Owners == nil {
@@ -327,7 +364,7 @@ func (c *Core) planAnswered(list *List, workers []string, d Done) {
 		}
 	}
 	l.planFor = workers
-	c.planned(list, d.Owners)
+	c.planned(list, d.Owners, shares)
 }
 
 func (c *Core) planFailed(why string) {
@@ -362,7 +399,7 @@ func (l *leader) others() int {
 
 // planned turns the strategy's answer into moves and commits them. A plan that
 // changes nothing is not committed.
-func (c *Core) planned(list *List, owners []int32) {
+func (c *Core) planned(list *List, owners []int32, shares []float64) {
 	l := c.lead
 	l.stuckAt = never
 	v := Token{l.term, l.head.Version + 1}
@@ -371,13 +408,17 @@ func (c *Core) planned(list *List, owners []int32) {
 		l.fresh, l.urgent = nil, false
 	}
 	changed := l.adoptList(list, v)
-	for _, w := range l.planFor {
+	for k, w := range l.planFor {
 		switch s, m := l.seatOf(w), l.members[w]; {
 		case s == nil:
 			l.addSeat(w, m.inc)
 			changed = true
 		case s.retired:
 			s.inc, s.retired, s.vacant, s.dirty = m.inc, false, false, true
+			changed = true
+		}
+		if s := l.seatOf(w); s.capacity != shares[k] {
+			s.capacity = shares[k]
 			changed = true
 		}
 	}
@@ -390,7 +431,7 @@ func (c *Core) planned(list *List, owners []int32) {
 			changed = l.retire(s, v) || changed
 		}
 	}
-	moves, placed := l.retarget(owners, l.planFor, v)
+	moves, placed := l.retarget(owners, l.planFor, c.cfg.MaxMovesPerPlan, v)
 	l.verdictAt, l.window, l.imbalance = never, never, l.withheld
 	if moves+placed == 0 && !changed && l.head.List == list.Digest {
 		l.rebalance.began = never

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -61,6 +63,9 @@ type hbRecord struct {
 	Released  bool    `json:"rel,omitempty"` // leaving, and nothing runs any more
 	Answered  bool    `json:"ans,omitempty"` // this incarnation has answered a probe
 	Revoked   uint64  `json:"rev,omitempty"` // term of the leader that ended this incarnation
+
+	Capacity *float64          `json:"cap,omitempty"` // nil = 1
+	Labels   map[string]string `json:"lab,omitempty"`
 }
 
 // leaderRecord is the value of the leader key.
@@ -99,7 +104,29 @@ type ref struct {
 	Worker  string `json:"-"`
 	Term    uint64 `json:"t,omitempty"`
 	Version uint64 `json:"v,omitempty"`
-	Digest  string `json:"d,omitempty"`
+	Digest  sum    `json:"d,omitzero"`
+}
+
+// sum is the beginning of the SHA-256 of a value.
+type sum [8]byte
+
+func digest(b []byte) sum {
+	full := sha256.Sum256(b)
+	return sum(full[:])
+}
+
+func (s sum) String() string { return hex.EncodeToString(s[:]) }
+
+// MarshalText is for the form in JSON.
+func (s sum) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText takes any text, as no value has the digest of a wrong one.
+func (s *sum) UnmarshalText(b []byte) error {
+	*s = sum{}
+	if _, err := hex.Decode(s[:], b[:min(len(b), 2*len(s))]); err != nil {
+		return fmt.Errorf("digest %q: %w", b, err)
+	}
+	return nil
 }
 
 func (r ref) none() bool { return r.Version == 0 }
@@ -131,6 +158,8 @@ type headSeat struct {
 	// Away is set while a graceful leaver may still come back: what remained
 	// of its window at the commit.
 	Away millis `json:"a,omitempty"`
+	// Capacity is what the worker had when it was last planned for; nil = 1.
+	Capacity *float64 `json:"c,omitempty"`
 	// Vacant: the incarnation has let go of everything it was granted.
 	Vacant bool `json:"x,omitempty"`
 	// Clear: the incarnation may hold anything, since a head was lost; nothing
@@ -140,11 +169,22 @@ type headSeat struct {
 
 func (h *headRecord) at() version { return version{h.Term, h.Version} }
 
-// partRecord is a payload: what one worker is granted.
+// partRecord is a payload: what one worker is granted. With a base it is a
+// delta: what that base says, without what is removed or granted here.
 type partRecord struct {
 	formatted
-	Inc    string      `json:"inc"`
-	Grants []grantList `json:"g"`
+	Inc     string      `json:"inc"`
+	Base    ref         `json:"b,omitzero"`
+	Removed []string    `json:"r,omitempty"`
+	Grants  []grantList `json:"g"`
+}
+
+// chunkRecord is a part of a value that is too large for one key. The first
+// stands under the key of the whole, and tells how many there are.
+type chunkRecord struct {
+	formatted
+	Count int    `json:"n,omitempty"`
+	Data  []byte `json:"d"`
 }
 
 // grantList holds the partitions that share a token.
@@ -172,6 +212,9 @@ type drainEntry struct {
 
 // encode never fails: the records hold nothing that JSON cannot carry.
 func encode(rec any) []byte {
+	if p, ok := rec.(packer); ok {
+		return packRecord(p, &deflater{})
+	}
 	b, err := json.Marshal(rec)
 	if err != nil {
 		panic(fmt.Sprintf("core: encode %T: %v", rec, err))
@@ -192,7 +235,13 @@ var ours = formatted{format}
 // decode reads a record and checks its format.
 func decode[T interface{ formatVersion() int }](b []byte) (T, error) {
 	var rec, none T
-	if err := json.Unmarshal(b, &rec); err != nil {
+	var err error
+	if p, ok := any(&rec).(unpacker); ok && len(b) > 0 && b[0] == packed {
+		err = unpackRecord(b, p)
+	} else {
+		err = json.Unmarshal(b, &rec)
+	}
+	if err != nil {
 		return none, fmt.Errorf("%w: %w", ErrForeign, err)
 	}
 	switch v := rec.formatVersion(); {
@@ -222,6 +271,22 @@ var errNobody = errors.New("it names no incarnation")
 func (r *idRecord) check() error { return checkInc(r.Inc) }
 
 func (r *hbRecord) check() error { return checkInc(r.Inc) }
+
+// capacity is the declared one, when that makes sense.
+func capacity(c *float64) float64 {
+	if c == nil || !(*c >= 0) || *c > math.MaxFloat32 {
+		return 1
+	}
+	return *c
+}
+
+// declared leaves out the usual capacity.
+func declared(c float64) *float64 {
+	if c == 1 {
+		return nil
+	}
+	return &c
+}
 
 func checkInc(inc string) error {
 	if inc == "" {
@@ -255,6 +320,9 @@ func (h *headRecord) check() error {
 }
 
 func (p *partRecord) check() error {
+	if slices.Contains(p.Removed, "") {
+		return errors.New("a partition without id is removed")
+	}
 	for _, g := range p.Grants {
 		if len(g.IDs) != len(g.Weights) {
 			return errors.New("partitions and weights do not match")
@@ -266,9 +334,4 @@ func (p *partRecord) check() error {
 		}
 	}
 	return nil
-}
-
-func digest(b []byte) string {
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:8])
 }

@@ -149,8 +149,8 @@ func (l *leader) take(list *List, now time.Duration, threshold float64) {
 	}
 }
 
-// imbalanceWith is the largest relative distance of a worker's weight from the
-// mean, if the present division had the weights of list, which names the same
+// imbalanceWith is the largest relative distance of a worker's weight from its
+// share, if the present division had the weights of list, which names the same
 // partitions.
 func (l *leader) imbalanceWith(list *List) float64 {
 	load := map[int32]int64{}
@@ -170,10 +170,19 @@ func (l *leader) imbalanceWith(list *List) float64 {
 	if len(load) == 0 || total == 0 {
 		return 0
 	}
-	mean := float64(total) / float64(len(load))
+	sum := 0.0
+	for s := range load {
+		sum += l.seats[s].capacity
+	}
 	worst := 0.0
-	for _, w := range load {
-		worst = max(worst, float64(w)/mean-1, 1-float64(w)/mean)
+	for s, w := range load {
+		share := float64(total) * l.seats[s].capacity / sum
+		switch {
+		case share > 0:
+			worst = max(worst, float64(w)/share-1, 1-float64(w)/share)
+		case w > 0:
+			worst = max(worst, 1)
+		}
 	}
 	return worst
 }

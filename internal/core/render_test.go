@@ -1,8 +1,8 @@
 package core
 
 import (
-	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -82,7 +82,16 @@ func render(e Effect) string {
 	case Source:
 		return "source"
 	case Plan:
-		return fmt.Sprintf("plan %d partitions among %s", len(e.List.IDs), strings.Join(e.Workers, " "))
+		who := slices.Clone(e.Workers)
+		for i := range who {
+			if e.Capacity[i] != 1 {
+				who[i] += "*" + strconv.FormatFloat(e.Capacity[i], 'g', -1, 64)
+			}
+			for _, k := range slices.Sorted(maps.Keys(e.Labels[i])) {
+				who[i] += "{" + k + ":" + e.Labels[i][k] + "}"
+			}
+		}
+		return fmt.Sprintf("plan %d partitions among %s", len(e.List.IDs), strings.Join(who, " "))
 	case Agent:
 		return "agent " + [...]string{"request", "renew", "release"}[e.Verb] + " " + e.Worker
 	case Processes:
@@ -154,19 +163,19 @@ func renderDone(e KV, d Done) string {
 // renderValue writes what matters of a value.
 func renderValue(key string, val []byte) string {
 	kind, _, _ := strings.Cut(strings.TrimPrefix(key, "g."), ".")
-	read := func(v any) string {
-		if err := json.Unmarshal(val, v); err != nil {
-			return string(val)
-		}
-		return ""
-	}
 	switch kind {
 	case "id":
-		var r idRecord
-		return read(&r) + "{" + r.Inc + "}"
+		r, err := decode[idRecord](val)
+		if err != nil {
+			return string(val)
+		}
+		return "{" + r.Inc + "}"
 	case "hb":
-		var r hbRecord
-		s := read(&r) + "{" + r.Inc + " applied " + r.Applied.String()
+		r, err := decode[hbRecord](val)
+		if err != nil {
+			return string(val)
+		}
+		s := "{" + r.Inc + " applied " + r.Applied.String()
 		if r.Leaving {
 			s += " leaving"
 		}
@@ -178,22 +187,40 @@ func renderValue(key string, val []byte) string {
 		}
 		return s + "}"
 	case "leader":
-		var r leaderRecord
-		return read(&r) + "{" + r.Worker + " term " + strconv.FormatUint(r.Term, 10) + "}"
+		r, err := decode[leaderRecord](val)
+		if err != nil {
+			return string(val)
+		}
+		return "{" + r.Worker + " term " + strconv.FormatUint(r.Term, 10) + "}"
 	case "head":
-		var r headRecord
-		return read(&r) + renderHead(&r)
+		r, err := decode[headRecord](val)
+		if err != nil {
+			return string(val)
+		}
+		return renderHead(&r)
 	case "part":
-		var r partRecord
-		return read(&r) + "{" + r.Inc + ": " + renderOwned(ownedBy(r)) + "}"
+		r, err := decode[partRecord](val)
+		if err != nil {
+			return string(val)
+		}
+		s := "{" + r.Inc + ": " + renderOwned(ownedBy(r))
+		if !r.Base.none() {
+			s += fmt.Sprintf(" on %d.%d", r.Base.Term, r.Base.Version)
+		}
+		if len(r.Removed) > 0 {
+			s += " without " + strings.Join(r.Removed, " ")
+		}
+		return s + "}"
 	case "drain":
-		var r drainRecord
-		s := read(&r)
+		r, err := decode[drainRecord](val)
+		if err != nil {
+			return string(val)
+		}
 		var items []string
 		for _, i := range r.Items {
 			items = append(items, fmt.Sprintf("%s from %s to %s until %s", i.ID, i.Inc, i.Next, i.Release))
 		}
-		return s + "{" + strings.Join(items, ", ") + "}"
+		return "{" + strings.Join(items, ", ") + "}"
 	}
 	return ""
 }

@@ -142,7 +142,7 @@ var fleetCommands = map[string]func(*script, []string) error{
 				return err
 			}
 			n := s.add(name, cfg)
-			n.tell(Connected{Server: n.server, Allowance: time.Second})
+			n.tell(Connected{Server: n.server, Allowance: time.Second, MaxPayload: s.maxPayload})
 			n.start()
 		}
 		return nil
@@ -192,14 +192,18 @@ var fleetCommands = map[string]func(*script, []string) error{
 	// raw BUCKET KEY: a value as it is in the store
 	"raw": func(s *script, args []string) error {
 		e, err := s.kv.Get(slices.Index(bucketNames[:], args[0]), "g."+args[1])
-		s.printf("--", "%s", e.Val)
+		if err != nil {
+			return err
+		}
+		val, err := Readable(e.Val)
+		s.printf("--", "%s", val)
 		return err
 	},
 	// put BUCKET KEY VALUE: a foreign hand writes
 	"put": func(s *script, args []string) error {
 		b := slices.Index(bucketNames[:], args[0])
 		key, val := "g."+args[1], []byte(strings.ReplaceAll(strings.Join(args[2:], " "), "DIGEST", s.digest))
-		s.digest = digest(val)
+		s.digest = digest(val).String()
 		if e, err := s.kv.Get(b, key); err == nil {
 			_, err = s.kv.Update(b, key, val, e.Rev)
 			s.wakeWatches()
@@ -249,7 +253,7 @@ var nodeCommands = map[string]func(*node, []string) error{
 			n.server = args[0]
 		}
 		n.up, n.silent = true, false
-		n.tell(Connected{Server: n.server, Allowance: time.Second})
+		n.tell(Connected{Server: n.server, Allowance: time.Second, MaxPayload: n.w.maxPayload})
 		n.collect()
 		return nil
 	},
@@ -387,6 +391,9 @@ func configure(cfg *Config, args []string) error {
 			*p = x
 		case *bool:
 			*p = text == "true"
+		case *map[string]string:
+			k, v, _ := strings.Cut(text, ":")
+			*p = map[string]string{k: v}
 		case *[NumBuckets]string:
 			copy(p[:], strings.Split(text, "/"))
 		case *[5]time.Duration: // info/warn/error/critical

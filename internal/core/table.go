@@ -46,7 +46,8 @@ type seat struct {
 	worker      string
 	inc         string
 	part, drain ref
-	away        bool // left in good order, and may still come back
+	files       seatFiles // what its payload is made of
+	away        bool      // left in good order, and may still come back
 	awaySince   time.Duration
 	awayFor     time.Duration
 	vacant      bool // has let go of everything
@@ -58,6 +59,8 @@ type seat struct {
 	clear      version
 	clearSince time.Duration
 	clearStuck bool
+	// capacity is what the last plan reckoned with.
+	capacity float64
 }
 
 func newTable() table {
@@ -79,7 +82,7 @@ func (t *table) addSeat(w, inc string) int32 {
 		i = int32(len(t.seats))
 		t.seats = append(t.seats, nil)
 	}
-	t.seats[i] = &seat{worker: w, inc: inc, dirty: true}
+	t.seats[i] = &seat{worker: w, inc: inc, dirty: true, capacity: 1}
 	t.byName[w] = i
 	return i
 }
@@ -141,6 +144,7 @@ func (t *table) adoptList(list *List, v Token) bool {
 	t.list = list
 	t.owner, t.next, t.token, t.idle = make([]int32, n), make([]int32, n), make([]Token, n), make([]gap, n)
 	t.holders = map[int32][]holding{}
+	moved := make(map[int32]int32, len(old)) // where the partitions of the old list are
 	for i, id := range list.IDs {
 		i := int32(i)
 		t.owner[i], t.next[i] = -1, -1
@@ -157,8 +161,10 @@ func (t *table) adoptList(list *List, v Token) bool {
 		if h := was.holders[j]; h != nil {
 			t.holders[i] = append(t.holders[i], h...)
 		}
+		moved[j] = i
 		if s := t.owner[i]; s >= 0 && was.list.Weights[j] != list.Weights[i] {
 			t.seats[s].dirty = true
+			t.seats[s].files.touch(j)
 		}
 	}
 	for id, j := range old {
@@ -170,12 +176,18 @@ func (t *table) adoptList(list *List, v Token) bool {
 		}
 		if s := was.owner[j]; s >= 0 {
 			t.seats[s].dirty = true
+			t.seats[s].files.touch(j)
 			if h, held := t.hold(s, v); held {
 				g.holders = append(g.holders, h)
 			}
 		}
 		if len(g.holders) > 0 {
 			t.gone[id] = g
+		}
+	}
+	for _, s := range t.seats {
+		if s != nil {
+			s.files.relist(was.list, moved)
 		}
 	}
 	return true
@@ -199,6 +211,7 @@ func (t *table) unassign(i int32, v Token) {
 		return
 	}
 	t.seats[s].dirty = true
+	t.seats[s].files.touch(i)
 	t.owner[i], t.open = -1, true
 	t.losesOwner(i, t.now, causeMove)
 	if h, held := t.hold(s, v); held {
@@ -207,15 +220,17 @@ func (t *table) unassign(i int32, v Token) {
 }
 
 // retarget takes from their owners the partitions that are to go elsewhere. It
-// counts those moved and those placed for the first time. A worker that is away
-// gets nothing new: what would go there stays with its live owner, or goes to
+// counts those moved and those placed for the first time. No more than limit,
+// unless that is 0, are taken from owners that stay; the rest is left for the
+// next plan. A worker that is away gets nothing new: what would go there stays with its live owner, or goes to
 // the least loaded live worker.
-func (l *leader) retarget(owners []int32, workers []string, v Token) (moves, placed int) {
+func (l *leader) retarget(owners []int32, workers []string, limit int, v Token) (moves, placed int) {
 	seatIdx := make([]int32, len(workers))
 	for k, w := range workers {
 		seatIdx[k] = l.byName[w]
 	}
-	l.withheld = false
+	l.withheld, l.unfinished = false, false
+	taken := 0
 	load := map[int32]int64{}
 	for i, o := range owners {
 		load[seatIdx[o]] += l.list.Weights[i]
@@ -235,6 +250,13 @@ func (l *leader) retarget(owners []int32, workers []string, v Token) (moves, pla
 		was := l.next[i]
 		if was == to && (l.owner[i] == to || l.owner[i] < 0) {
 			continue
+		}
+		if was >= 0 && l.seats[was] != nil && !l.seats[was].retired {
+			if limit > 0 && taken == limit {
+				l.unfinished = true
+				continue
+			}
+			taken++
 		}
 		if was < 0 && l.owner[i] < 0 {
 			placed++
@@ -256,15 +278,15 @@ func (l *leader) retarget(owners []int32, workers []string, v Token) (moves, pla
 	return moves, placed
 }
 
-// leastLoaded returns the live seat with the least weight; the lowest name wins
-// a tie. Without any it returns def.
+// leastLoaded returns the live seat with the least weight for its capacity; the
+// lowest name wins a tie. Without any it returns def.
 func (l *leader) leastLoaded(load map[int32]int64, among []int32, def int32) int32 {
 	best := int32(-1)
 	for _, s := range among {
-		if l.doubtful(s) {
+		if l.doubtful(s) || l.seats[s].capacity <= 0 {
 			continue
 		}
-		if best < 0 || load[s] < load[best] {
+		if best < 0 || float64(load[s])*l.seats[best].capacity < float64(load[best])*l.seats[s].capacity {
 			best = s
 		}
 	}
@@ -333,29 +355,9 @@ func (t *table) grantReady(v Token) (got []gap) {
 		t.seats[to].dirty = true
 		got = append(got, t.idle[i])
 		t.idle[i] = gap{}
+		t.seats[to].files.touch(i)
 	}
 	return got
-}
-
-// payload builds what a seat is granted.
-func (t *table) payload(s int32) partRecord {
-	rec := partRecord{formatted: ours, Inc: t.seats[s].inc}
-	at := map[Token]int{}
-	for i, o := range t.owner {
-		if o != s {
-			continue
-		}
-		k, ok := at[t.token[i]]
-		if !ok {
-			k = len(rec.Grants)
-			at[t.token[i]] = k
-			rec.Grants = append(rec.Grants, grantList{Term: t.token[i].Term, Version: t.token[i].Version})
-		}
-		g := &rec.Grants[k]
-		g.IDs = append(g.IDs, t.list.IDs[i])
-		g.Weights = append(g.Weights, t.list.Weights[i])
-	}
-	return rec
 }
 
 // drainList builds the list of what a seat may still hold.

@@ -28,6 +28,8 @@ type world struct {
 	trace strings.Builder
 	shows map[string]bool
 	used  map[string]bool // partitions that ever ran
+	// maxPayload is the server's limit; 0 = not known.
+	maxPayload int
 
 	probing probing
 }
@@ -89,7 +91,7 @@ func testConfig() Config {
 		EmergencyGracePeriod: 1500 * time.Millisecond, RestartRatio: 0.5,
 		OperationTimeout: 10 * time.Second, ElectionTimeout: 5 * time.Second, StartupTimeout: 30 * time.Second,
 		ShutdownTimeout: 10 * time.Second, HandoffTimeout: 10 * time.Second,
-		MinRebalanceThreshold: 0.15, MinRebalanceInterval: 10 * time.Second, PayloadTTL: time.Hour,
+		Capacity: 1, MinRebalanceThreshold: 0.15, MinRebalanceInterval: 10 * time.Second, PayloadTTL: time.Hour,
 		EnterThreshold: 10 * time.Second, ExitThreshold: 5 * time.Second,
 		KVErrorThreshold: 5, KVErrorWindow: 30 * time.Second, RecoveryGracePeriod: 30 * time.Second,
 		AlertThresholds: [5]time.Duration{0, time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute},
@@ -122,8 +124,8 @@ func testList(specs ...string) *List {
 	ids, all := slices.Clone(l.IDs), slices.Clone(specs)
 	slices.Sort(ids)
 	slices.Sort(all)
-	l.IDDigest = digest([]byte(strings.Join(ids, " ")))
-	l.Digest = digest([]byte(strings.Join(all, " ")))
+	l.IDDigest = digest([]byte(strings.Join(ids, " "))).String()
+	l.Digest = digest([]byte(strings.Join(all, " "))).String()
 	return l
 }
 

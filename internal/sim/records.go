@@ -37,8 +37,10 @@ type refValue struct {
 }
 
 type partValue struct {
-	Inc    string `json:"inc"`
-	Grants []struct {
+	Inc     string   `json:"inc"`
+	Base    refValue `json:"b"`
+	Removed []string `json:"r"`
+	Grants  []struct {
 		Term    uint64   `json:"t"`
 		Version uint64   `json:"v"`
 		IDs     []string `json:"p"`
@@ -61,6 +63,10 @@ type holderValue struct {
 
 func parse[T any](b []byte) (T, error) {
 	var v T
+	b, err := core.Readable(b)
+	if err != nil {
+		return v, fmt.Errorf("parse %q: %w", b, err)
+	}
 	if err := json.Unmarshal(b, &v); err != nil {
 		return v, fmt.Errorf("parse %q: %w", b, err)
 	}
@@ -120,24 +126,18 @@ func (w *World) publish(val []byte) (published, error) {
 	}
 	for _, s := range head.Seats {
 		if s.Part.Version != 0 {
-			b, err := w.read(s.Part, "part", s.Worker)
+			inc, granted, err := w.payload(s.Part, s.Worker)
 			if err != nil {
 				return p, err
 			}
-			rec, err := parse[partValue](b)
-			if err != nil {
-				return p, err
+			if inc != s.Inc {
+				return p, fmt.Errorf("the payload of %s is for incarnation %s, the head names %s", s.Worker, inc, s.Inc)
 			}
-			if rec.Inc != s.Inc {
-				return p, fmt.Errorf("the payload of %s is for incarnation %s, the head names %s", s.Worker, rec.Inc, s.Inc)
-			}
-			for _, g := range rec.Grants {
-				for _, id := range g.IDs {
-					if other, ok := p.grants[id]; ok {
-						return p, fmt.Errorf("partition %s is granted to %s and to %s", id, other.worker, s.Worker)
-					}
-					p.grants[id] = grant{s.Worker, s.Inc, core.Token{Term: g.Term, Version: g.Version}}
+			for id, token := range granted {
+				if other, ok := p.grants[id]; ok {
+					return p, fmt.Errorf("partition %s is granted to %s and to %s", id, other.worker, s.Worker)
 				}
+				p.grants[id] = grant{s.Worker, s.Inc, token}
 			}
 		}
 		if s.Drain.Version == 0 {
@@ -166,4 +166,31 @@ func (w *World) publish(val []byte) (published, error) {
 		}
 	}
 	return p, nil
+}
+
+// payload reads what a worker is granted: a base, or what a delta makes of one.
+func (w *World) payload(r refValue, worker string) (inc string, granted map[string]core.Token, err error) {
+	b, err := w.read(r, "part", worker)
+	if err != nil {
+		return "", nil, err
+	}
+	rec, err := parse[partValue](b)
+	if err != nil {
+		return "", nil, err
+	}
+	granted = map[string]core.Token{}
+	if rec.Base.Version != 0 {
+		if _, granted, err = w.payload(rec.Base, worker); err != nil {
+			return "", nil, err
+		}
+	}
+	for _, id := range rec.Removed {
+		delete(granted, id)
+	}
+	for _, g := range rec.Grants {
+		for _, id := range g.IDs {
+			granted[id] = core.Token{Term: g.Term, Version: g.Version}
+		}
+	}
+	return rec.Inc, granted, nil
 }

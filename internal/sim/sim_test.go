@@ -36,7 +36,7 @@ func defaults() core.Config {
 		EmergencyGracePeriod: 1500 * time.Millisecond, RestartRatio: 0.5,
 		OperationTimeout: 10 * time.Second, ElectionTimeout: 5 * time.Second, StartupTimeout: 30 * time.Second,
 		ShutdownTimeout: 10 * time.Second, HandoffTimeout: 10 * time.Second,
-		MinRebalanceThreshold: 0.15, MinRebalanceInterval: 10 * time.Second, PayloadTTL: time.Hour,
+		Capacity: 1, MinRebalanceThreshold: 0.15, MinRebalanceInterval: 10 * time.Second, PayloadTTL: time.Hour,
 		EnterThreshold: 10 * time.Second, ExitThreshold: 5 * time.Second, KVErrorThreshold: 5, KVErrorWindow: 30 * time.Second,
 		RecoveryGracePeriod: 30 * time.Second,
 		AlertThresholds:     [5]time.Duration{0, time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute},

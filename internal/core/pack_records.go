@@ -1,0 +1,171 @@
+package core
+
+import "math"
+
+// The bodies of the packed records, field by field. A new field goes to the end
+// of its record and raises the format.
+
+func (headRecord) kind() byte  { return 'h' }
+func (partRecord) kind() byte  { return 'a' }
+func (drainRecord) kind() byte { return 'd' }
+
+// What a seat has; bits.
+const (
+	seatVacant = 1 << iota
+	seatDrains
+	seatAway
+	seatCapacity
+)
+
+func (h headRecord) pack(w *packWriter) {
+	w.version(h.at())
+	w.str(h.Leader)
+	w.str(h.LeaderInc)
+	w.bool(h.Rebuild)
+	w.str(h.Lifecycle)
+	w.uint(uint64(max(h.Window, 0)))
+	w.str(h.Created)
+	w.str(h.App)
+	w.str(h.List)
+	w.uint(uint64(len(h.Seats)))
+	for _, s := range h.Seats {
+		w.str(s.Worker)
+		w.str(s.Inc)
+		has := uint64(0)
+		if s.Vacant {
+			has |= seatVacant
+		}
+		if !s.Drain.none() {
+			has |= seatDrains
+		}
+		if s.Away != 0 {
+			has |= seatAway
+		}
+		if s.Capacity != nil {
+			has |= seatCapacity
+		}
+		w.uint(has)
+		w.ref(s.Part)
+		if has&seatDrains != 0 {
+			w.ref(s.Drain)
+		}
+		if has&seatAway != 0 {
+			w.uint(uint64(max(s.Away, 0)))
+		}
+		if has&seatCapacity != 0 {
+			w.uint(math.Float64bits(*s.Capacity))
+		}
+	}
+}
+
+func (h *headRecord) unpack(r *packReader) {
+	h.formatted = ours
+	at := r.version()
+	h.Term, h.Version = at.Term, at.Version
+	h.Leader, h.LeaderInc = r.str(), r.str()
+	h.Rebuild, h.Lifecycle, h.Window = r.bool(), r.str(), r.millis()
+	h.Created, h.App, h.List = r.str(), r.str(), r.str()
+	n := r.count()
+	h.Seats = make([]headSeat, n)
+	for i := range h.Seats {
+		s := &h.Seats[i]
+		s.Worker, s.Inc = r.str(), r.str()
+		has := r.uint()
+		s.Vacant, s.Part = has&seatVacant != 0, r.ref()
+		if has&seatDrains != 0 {
+			s.Drain = r.ref()
+		}
+		if has&seatAway != 0 {
+			s.Away = r.millis()
+		}
+		if has&seatCapacity != 0 {
+			s.Capacity = new(math.Float64frombits(r.uint()))
+		}
+	}
+}
+
+func (p partRecord) pack(w *packWriter) {
+	w.str(p.Inc)
+	w.ref(p.Base)
+	w.strs(p.Removed)
+	w.uint(uint64(len(p.Grants)))
+	for _, g := range p.Grants {
+		w.version(version{g.Term, g.Version})
+		w.strs(g.IDs)
+		w.weights(g.Weights)
+	}
+}
+
+func (p *partRecord) unpack(r *packReader) {
+	p.formatted = ours
+	p.Inc, p.Base, p.Removed = r.str(), r.ref(), r.strs()
+	p.Grants = make([]grantList, r.count())
+	for i := range p.Grants {
+		g := &p.Grants[i]
+		at := r.version()
+		g.Term, g.Version = at.Term, at.Version
+		g.IDs = r.strs()
+		g.Weights = r.weights(len(g.IDs))
+	}
+}
+
+// Incarnations and next owners repeat, so they are written once.
+func (d drainRecord) pack(w *packWriter) {
+	var names []string
+	index := map[string]uint64{}
+	name := func(s string) uint64 {
+		i, ok := index[s]
+		if !ok {
+			i = uint64(len(names))
+			index[s] = i
+			names = append(names, s)
+		}
+		return i
+	}
+	for _, e := range d.Items {
+		name(e.Inc)
+		name(e.Next)
+	}
+	w.strs(names)
+	w.uint(uint64(len(d.Items)))
+	for _, e := range d.Items {
+		w.str(e.ID)
+		w.int(e.Weight)
+		w.uint(name(e.Inc))
+		w.uint(name(e.Next))
+		w.version(e.Release)
+	}
+}
+
+func (d *drainRecord) unpack(r *packReader) {
+	d.formatted = ours
+	names := r.strs()
+	name := func() string {
+		if i := r.uint(); i < uint64(len(names)) {
+			return names[i]
+		}
+		r.fail(errTruncated)
+		return ""
+	}
+	d.Items = make([]drainEntry, r.count())
+	for i := range d.Items {
+		d.Items[i] = drainEntry{ID: r.str(), Weight: r.int(), Inc: name(), Next: name(), Release: r.version()}
+	}
+}
+
+func (chunkRecord) kind() byte { return 'c' }
+
+func (c chunkRecord) pack(w *packWriter) {
+	w.uint(uint64(c.Count))
+	w.b = append(w.b, c.Data...)
+}
+
+func (c *chunkRecord) unpack(r *packReader) {
+	c.formatted = ours
+	if n := r.uint(); n <= maxChunks {
+		c.Count = int(n)
+	} else {
+		r.fail(errTruncated)
+	}
+	c.Data, r.s = []byte(r.s), ""
+}
