@@ -121,11 +121,11 @@ func shown(ps []Partition) string {
 	var b strings.Builder
 	fmt.Fprint(&b, len(ps))
 	for i, p := range ps {
-		switch {
-		case i == idsShown:
+		switch i {
+		case idsShown:
 			b.WriteString(" ...")
 			return b.String()
-		case i == 0:
+		case 0:
 			b.WriteString(": ")
 		default:
 			b.WriteByte(' ')

@@ -20,6 +20,7 @@ func (w *worker) consumers() (*subscription.DurableHelper, error) {
 		ConsumerPrefix:  "part",
 		SubjectTemplate: w.spec.Names.workPrefix() + "{{.PartitionID}}",
 		AckWait:         w.spec.Windows.AckWait,
+		Metrics:         w.metrics,
 		OnError: func(_ parti.Partition, err error) {
 			w.reports.Send(fleet.Report{Kind: fleet.Failed, Worker: w.mgr.WorkerID(), Text: err.Error()})
 		},

@@ -17,6 +17,7 @@ import (
 	"github.com/arloliu/parti/metrics/prometheus"
 	"github.com/arloliu/parti/source"
 	"github.com/arloliu/parti/strategy"
+	"github.com/arloliu/parti/subscription"
 )
 
 // workerCommand is the hidden command that a worker process runs.
@@ -78,6 +79,7 @@ type worker struct {
 	spec    workerSpec
 	js      jetstream.JetStream
 	reports *fleet.Reporter
+	metrics subscription.Metrics // may be nil
 	mgr     *parti.Manager
 	index   map[string]int // partition id -> place in spec.Parts
 
@@ -86,16 +88,18 @@ type worker struct {
 }
 
 func (w *worker) run(ctx context.Context) error {
+	measures := measures{Collector: prometheus.New(), meter: &fleet.Meter{Reports: w.reports}}
+	w.metrics = measures
 	cons, err := w.consumers()
 	if err != nil {
 		return err
 	}
+	measures.Consumers(cons)
 	w.index = make(map[string]int, len(w.spec.Parts))
 	for i, p := range w.spec.Parts {
 		w.index[p.ID()] = i
 	}
 	member := fleet.NewMember(w.reports)
-	measures := measures{Collector: prometheus.New(), meter: &fleet.Meter{Reports: w.reports}}
 	level := slog.LevelError
 	if w.spec.Verbose {
 		level = slog.LevelInfo

@@ -193,7 +193,7 @@ func TestFiguresOfAFleet(t *testing.T) {
 		at("after a refresh", "parti_fleet_partitions", "", parts+5)
 
 		const cut = "while a worker is cut off"
-		l, others = leader()
+		_, others = leader()
 		lost := others[0]
 		age := value(t, lost, "parti_cache_age_seconds", "")
 		lost.link.Cut()
