@@ -37,6 +37,10 @@ type sentAck struct {
 // floor is acknowledged, and everything up to delivered has been delivered.
 type reach struct{ floor, delivered uint64 }
 
+func (r reach) String() string {
+	return fmt.Sprintf("the durable has acknowledged up to %d, delivered up to %d", r.floor, r.delivered)
+}
+
 // sent notes an acknowledgement; it reports whether it is time to confirm.
 func (a *acks) sent(reply string, seq uint64) bool {
 	a.mu.Lock()
@@ -74,7 +78,7 @@ func (a *acks) confirm(ctx context.Context, look func(ctx context.Context, recon
 	switch {
 	case err == nil && at.floor >= highest:
 	case err != nil && at.delivered >= highest:
-		return 0, err
+		return 0, fmt.Errorf("%w (up to %d; %v)", err, highest, at)
 	default:
 		for _, s := range ask {
 			if s.seq > at.delivered {
@@ -82,7 +86,7 @@ func (a *acks) confirm(ctx context.Context, look func(ctx context.Context, recon
 				continue
 			}
 			if err := a.ask(ctx, s); err != nil {
-				return 0, err
+				return 0, fmt.Errorf("%w (%d of up to %d; %v)", err, s.seq, highest, at)
 			}
 		}
 	}

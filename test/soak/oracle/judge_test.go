@@ -121,6 +121,19 @@ func TestJudge(t *testing.T) {
 			map[FaultKind]int{Overlap: 1}, 1, // it did not let go
 		},
 		{
+			"excused: revoked while a server was down", new(story).publish(2).grant(1, 1).add(Record{Kind: OutageBegan}).
+				work(1, 1, 1).tell(1).add(Record{Proc: 1, Kind: Released, N: 1}).add(Record{Kind: OutageEnded}).
+				grant(2, 2).work(2, 2, 1, 2), nil, 1,
+		},
+		{
+			"not excused: let go in order while a server was down", new(story).publish(2).grant(1, 1).add(Record{Kind: OutageBegan}).
+				work(1, 1, 1).move(1, 2, 2).add(Record{Kind: OutageEnded}).work(2, 2, 1, 2), map[FaultKind]int{Duplicate: 1}, 0,
+		},
+		{
+			"not excused: revoked without a reason", new(story).publish(2).grant(1, 1).work(1, 1, 1).
+				tell(1).add(Record{Proc: 1, Kind: Released, N: 1}).grant(2, 2).work(2, 2, 1, 2), map[FaultKind]int{Duplicate: 1}, 0,
+		},
+		{
 			"not excused: the server was down before", new(story).publish(2).add(Record{Kind: OutageBegan}).
 				add(Record{Kind: OutageEnded}).grant(1, 1).work(1, 1, 1).move(1, 2, 2).work(2, 2, 1, 2),
 			map[FaultKind]int{Duplicate: 1}, 0,

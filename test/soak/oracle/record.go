@@ -21,7 +21,8 @@ const (
 	Granted Kind = 'G'
 	// Told: the worker was told to let go of Part.
 	Told Kind = 'D'
-	// Released: it has let go; every acknowledgement of Part was answered.
+	// Released: it has let go, and every acknowledgement of Part was answered. With N
+	// = 1 it has only let go: it took too long, and its updater said so.
 	Released Kind = 'V'
 	// Received: a handler begins with message N of Part, at Seq of the stream,
 	// under Token.
