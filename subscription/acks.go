@@ -1,7 +1,6 @@
 package subscription
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,6 +55,7 @@ func (a *acks) confirm(ctx context.Context, look func(ctx context.Context, recon
 	a.mu.Lock()
 	ask, reconnects := slices.Clone(a.all), a.reconnects
 	a.mu.Unlock()
+	before := a.nc.Stats().Reconnects
 	n := len(ask)
 	if n == 0 {
 		return 0, nil
@@ -70,27 +70,60 @@ func (a *acks) confirm(ctx context.Context, look func(ctx context.Context, recon
 	if lookErr != nil {
 		return 0, errors.Join(err, lookErr)
 	}
-	highest := slices.MaxFunc(ask, func(x, y sentAck) int { return cmp.Compare(x.seq, y.seq) }).seq
-	switch {
-	case err == nil && at.floor >= highest:
-	case err != nil && at.delivered >= highest:
-		return 0, err
-	default:
-		for _, s := range ask {
-			if s.seq > at.delivered {
-				forgotten++
-				continue
-			}
-			if err := a.ask(ctx, s); err != nil {
-				return 0, err
-			}
+	settled := make(map[string]bool, n) // by reply
+	var open []sentAck
+	for _, s := range ask {
+		switch {
+		case s.seq <= at.floor || err == nil && s == ask[n-1]:
+			settled[s.reply] = true
+		case s.seq > at.delivered:
+			settled[s.reply] = true
+			forgotten++
+		default:
+			open = append(open, s)
 		}
+	}
+	if err == nil || len(open) < n { // else nobody answers at present
+		err = a.askAll(ctx, open, settled)
+	}
+	if err != nil {
+		err = fmt.Errorf("%w (of messages up to %d; the durable has acknowledged up to %d, delivered up to %d)",
+			err, ask[n-1].seq, at.floor, at.delivered)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.all = append(a.all[:0], a.all[n:]...)
-	a.reconnects = a.nc.Stats().Reconnects
-	return forgotten, nil
+	a.all = slices.DeleteFunc(a.all, func(s sentAck) bool { return settled[s.reply] })
+	if err == nil {
+		a.reconnects = before
+	}
+	return forgotten, err
+}
+
+// askParallel is how many answers are awaited at a time.
+const askParallel = 16
+
+// askAll asks for each and adds those answered to settled, also when others fail.
+func (a *acks) askAll(ctx context.Context, list []sentAck, settled map[string]bool) error {
+	var mu sync.Mutex
+	var first error
+	var wg sync.WaitGroup
+	turn := make(chan struct{}, askParallel)
+	for _, s := range list {
+		turn <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-turn }()
+			err := a.ask(ctx, s)
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				settled[s.reply] = true
+			} else if first == nil {
+				first = err
+			}
+		})
+	}
+	wg.Wait()
+	return first
 }
 
 func (a *acks) ask(ctx context.Context, s sentAck) error {

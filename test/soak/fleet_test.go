@@ -3,6 +3,7 @@ package soak
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -189,8 +190,11 @@ func (f *fleet) ended(p *process, err error) error {
 		}
 		return nil
 	}
-	if err != nil || !p.told {
-		return fmt.Errorf("worker process %d ended: %v\n%s", p.n, err, strings.Join(p.errs, "\n"))
+	if err == nil && !p.told {
+		err = errors.New("nobody told it to")
+	}
+	if err != nil {
+		return fmt.Errorf("worker process %d ended: %w\n%s", p.n, err, strings.Join(p.errs, "\n"))
 	}
 	return nil
 }

@@ -378,7 +378,7 @@ func historyDir(t *testing.T, name string) string {
 	base := *keep
 	if base == "" {
 		var err error
-		base, err = os.MkdirTemp("", "parti-soak-")
+		base, err = os.MkdirTemp("", "parti-soak-") //nolint:usetesting // kept when the test fails
 		must(t, err)
 		t.Cleanup(func() {
 			if t.Failed() {

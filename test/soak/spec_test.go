@@ -73,7 +73,6 @@ func (s spec) durable() subscription.DurableConfig {
 func partitionKey(p int) string  { return fmt.Sprintf("p%03d", p) }
 func partitionOf(key string) int { var p int; _, _ = fmt.Sscanf(key, "p%d", &p); return p }
 func subjectOf(p int) string     { return "work." + partitionKey(p) }
-func durableOf(p int) string     { return durablePrefix + "-" + partitionKey(p) }
 func historyFile(dir string, proc int) string {
 	return filepath.Join(dir, fmt.Sprintf("process-%03d.history", proc))
 }

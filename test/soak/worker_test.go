@@ -103,7 +103,7 @@ type worker struct {
 
 	mu      sync.Mutex
 	current map[int]bool        // what the helper consumes
-	leaving map[int]bool        // told to go, and not yet let go of
+	leaving map[int]bool        // told to go, and not yet let go of; true when that took too long
 	tokens  map[int]parti.Token // of the latest grants
 	failed  map[string]bool     // messages whose first try has failed here
 }
@@ -196,7 +196,7 @@ func (w *worker) UpdateWorkerConsumer(ctx context.Context, id string, partitions
 	for n := range w.current {
 		if !wanted[n] {
 			delete(w.current, n)
-			w.leaving[n] = true
+			w.leaving[n] = false
 			w.journal.add(oracle.Record{Kind: oracle.Told, Part: n})
 		}
 	}
@@ -207,14 +207,23 @@ func (w *worker) UpdateWorkerConsumer(ctx context.Context, id string, partitions
 	err := w.helper.UpdateWorkerConsumer(ctx, id, partitions)
 	if err != nil {
 		w.journal.say("update: %v", err)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for n := range w.leaving {
+			w.leaving[n] = true // to be on the safe side, all that it may be about
+		}
 		return err
 	}
 	w.mu.Lock()
 	left := w.leaving
 	w.leaving = make(map[int]bool)
 	w.mu.Unlock()
-	for n := range left {
-		w.journal.add(oracle.Record{Kind: oracle.Released, Part: n})
+	for n, revoked := range left {
+		r := oracle.Record{Kind: oracle.Released, Part: n}
+		if revoked {
+			r.N = 1
+		}
+		w.journal.add(r)
 	}
 	return nil
 }

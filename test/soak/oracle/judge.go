@@ -230,6 +230,9 @@ func (j *judge) released(p *part, r Record) {
 		}
 		return
 	}
+	if r.N != 0 {
+		p.unsure = nil
+	}
 	for _, n := range p.unsure {
 		if m := p.msg(n); m.proc == r.Proc && m.state == handled {
 			m.state = answered

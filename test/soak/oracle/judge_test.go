@@ -67,12 +67,14 @@ func TestJudge(t *testing.T) {
 		{"all lost", new(story).publish(3), map[FaultKind]int{Lost: 3}, 0},
 		{
 			"begun and never done", new(story).publish(2).grant(1, 1).work(1, 1, 1).message(Received, 1, 1, 2),
-			map[FaultKind]int{Lost: 1}, 0,
+			map[FaultKind]int{Lost: 1},
+			0,
 		},
 		{"skipped", new(story).publish(3).grant(1, 1).work(1, 1, 1, 3), map[FaultKind]int{Skipped: 1}, 0},
 		{
 			"skipped over a move", new(story).publish(4).grant(1, 1).work(1, 1, 1, 2).move(1, 2, 2).work(2, 2, 4),
-			map[FaultKind]int{Skipped: 1}, 0,
+			map[FaultKind]int{Skipped: 1},
+			0,
 		},
 		{"stranded", new(story).publish(3).grant(1, 1).work(1, 1, 1, 2).left(1), map[FaultKind]int{Stranded: 1}, 0},
 		{"stranded in the middle", new(story).publish(3).grant(1, 1).work(1, 1, 1, 3).left(1), map[FaultKind]int{Stranded: 1}, 0},
@@ -80,12 +82,14 @@ func TestJudge(t *testing.T) {
 		{"duplicate", new(story).publish(2).grant(1, 1).work(1, 1, 1, 2).move(1, 2, 2).work(2, 2, 2), map[FaultKind]int{Duplicate: 1}, 0},
 		{
 			"duplicate at the same owner", new(story).publish(1).grant(1, 1).work(1, 1, 1, 1),
-			map[FaultKind]int{Duplicate: 1, Disorder: 1}, 0,
+			map[FaultKind]int{Duplicate: 1, Disorder: 1},
+			0,
 		},
 		{
 			"duplicate of a message whose handler was cut off",
 			new(story).publish(1).grant(1, 1).message(Received, 1, 1, 1).move(1, 2, 2).work(2, 2, 1),
-			map[FaultKind]int{Duplicate: 1}, 0,
+			map[FaultKind]int{Duplicate: 1},
+			0,
 		},
 		{
 			"failed and tried again", new(story).publish(2).grant(1, 1).
@@ -118,17 +122,33 @@ func TestJudge(t *testing.T) {
 		{
 			"excused: a server was down", new(story).publish(2).grant(1, 1).work(1, 1, 1).add(Record{Kind: OutageBegan}).
 				add(Record{Kind: OutageEnded}).tell(1).add(Record{Proc: 1, Kind: Said}).grant(2, 2).work(2, 2, 1, 2),
-			map[FaultKind]int{Overlap: 1}, 1, // it did not let go
+			map[FaultKind]int{Overlap: 1},
+			1, // it did not let go
+		},
+		{
+			"excused: revoked while a server was down", new(story).publish(2).grant(1, 1).add(Record{Kind: OutageBegan}).
+				work(1, 1, 1).tell(1).add(Record{Proc: 1, Kind: Released, N: 1}).add(Record{Kind: OutageEnded}).
+				grant(2, 2).work(2, 2, 1, 2), nil, 1,
+		},
+		{
+			"not excused: let go in order while a server was down", new(story).publish(2).grant(1, 1).add(Record{Kind: OutageBegan}).
+				work(1, 1, 1).move(1, 2, 2).add(Record{Kind: OutageEnded}).work(2, 2, 1, 2), map[FaultKind]int{Duplicate: 1}, 0,
+		},
+		{
+			"not excused: revoked without a reason", new(story).publish(2).grant(1, 1).work(1, 1, 1).
+				tell(1).add(Record{Proc: 1, Kind: Released, N: 1}).grant(2, 2).work(2, 2, 1, 2), map[FaultKind]int{Duplicate: 1}, 0,
 		},
 		{
 			"not excused: the server was down before", new(story).publish(2).add(Record{Kind: OutageBegan}).
 				add(Record{Kind: OutageEnded}).grant(1, 1).work(1, 1, 1).move(1, 2, 2).work(2, 2, 1, 2),
-			map[FaultKind]int{Duplicate: 1}, 0,
+			map[FaultKind]int{Duplicate: 1},
+			0,
 		},
 		{"out of order", new(story).publish(3).grant(1, 1).work(1, 1, 1, 3, 2), map[FaultKind]int{Disorder: 1}, 0},
 		{
 			"out of order over a move", new(story).publish(3).grant(1, 1).work(1, 1, 1, 3).move(1, 2, 2).work(2, 2, 2),
-			map[FaultKind]int{Disorder: 1}, 0,
+			map[FaultKind]int{Disorder: 1},
+			0,
 		},
 		{
 			"side by side", new(story).publish(2).grant(1, 1).message(Received, 1, 1, 1).message(Received, 1, 1, 2).
@@ -136,11 +156,13 @@ func TestJudge(t *testing.T) {
 		},
 		{
 			"two owners", new(story).publish(2).grant(1, 1).work(1, 1, 1).grant(2, 2).work(2, 2, 2),
-			map[FaultKind]int{Overlap: 1}, 0,
+			map[FaultKind]int{Overlap: 1},
+			0,
 		},
 		{
 			"work after letting go", new(story).publish(2).grant(1, 1).work(1, 1, 1).move(1, 2, 2).work(1, 2, 2),
-			map[FaultKind]int{Overlap: 2}, 0, // begun and done
+			map[FaultKind]int{Overlap: 2},
+			0, // begun and done
 		},
 		{
 			"handler outlives the release", new(story).publish(1).grant(1, 1).message(Received, 1, 1, 1).move(1, 2, 2).
@@ -148,11 +170,13 @@ func TestJudge(t *testing.T) {
 		},
 		{
 			"stale token accepted", new(story).publish(2).grant(1, 1).work(1, 1, 1).move(1, 2, 2).work(2, 1, 2),
-			map[FaultKind]int{Stale: 1}, 0,
+			map[FaultKind]int{Stale: 1},
+			0,
 		},
 		{
 			"token granted twice", new(story).publish(2).grant(1, 1).work(1, 1, 1).move(1, 2, 1).work(2, 1, 2),
-			map[FaultKind]int{Stale: 1}, 0,
+			map[FaultKind]int{Stale: 1},
+			0,
 		},
 		{"unknown message", good().work(2, 2, 11), map[FaultKind]int{Foreign: 1}, 0},
 		{"unknown partition", good().add(Record{Kind: Granted, Proc: 1, Part: 7}), map[FaultKind]int{Foreign: 1}, 0},

@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -21,7 +22,8 @@ const (
 	Granted Kind = 'G'
 	// Told: the worker was told to let go of Part.
 	Told Kind = 'D'
-	// Released: it has let go; every acknowledgement of Part was answered.
+	// Released: it has let go, and every acknowledgement of Part was answered. With N
+	// = 1 it has only let go: it took too long, and its updater said so.
 	Released Kind = 'V'
 	// Received: a handler begins with message N of Part, at Seq of the stream,
 	// under Token.
@@ -108,7 +110,7 @@ func Read(r io.Reader, proc int) ([]Record, error) {
 	in := bufio.NewReaderSize(r, 1<<16)
 	for {
 		line, err := in.ReadString('\n')
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out, nil
 		}
 		if err != nil {
