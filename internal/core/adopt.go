@@ -206,7 +206,11 @@ func (c *Core) readPayload() {
 }
 
 func ownedBy(rec partRecord) []Owned {
-	var out []Owned
+	n := 0
+	for _, g := range rec.Grants {
+		n += len(g.IDs)
+	}
+	out := make([]Owned, 0, n)
 	for _, g := range rec.Grants {
 		for i, id := range g.IDs {
 			out = append(out, Owned{ID: id, Weight: g.Weights[i], Token: Token{g.Term, g.Version}})
