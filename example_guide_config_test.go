@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/arloliu/parti"
 	"github.com/arloliu/parti/strategy"
@@ -20,6 +21,10 @@ import (
 func runOnce(cfg *parti.Config) {
 	_, js, stop := exampleNATS()
 	defer stop()
+	runOn(js, cfg)
+}
+
+func runOn(js jetstream.JetStream, cfg *parti.Config) {
 	mgr, err := parti.NewManager(cfg, js, examplePartitions(3), strategy.NewConsistentHash())
 	if err != nil {
 		fmt.Println(err)
@@ -91,6 +96,34 @@ func ExampleConfig_production() {
 	// snippet:end
 	runOnce(cfg)
 	// Output: worker-0 Stable [orders.0 orders.1 orders.2]
+}
+
+// A crash is recovered from within 0.7 s.
+func ExampleConfig_fast() {
+	url, stop := exampleServer()
+	defer stop()
+	// snippet:config-fast
+	nc, err := nats.Connect(url, append(parti.NATSOptions(),
+		nats.ReconnectWait(100*time.Millisecond), nats.ReconnectJitter(0, 0))...)
+	if err != nil {
+		log.Fatal(err)
+	}
+	cfg := &parti.Config{
+		HeartbeatInterval:    250 * time.Millisecond,
+		HeartbeatTTL:         750 * time.Millisecond,
+		EmergencyGracePeriod: 100 * time.Millisecond,
+	}
+	// snippet:end
+	defer nc.Close()
+	fmt.Println(cfg.Validate())
+	js, err := jetstream.New(nc)
+	if err != nil {
+		log.Fatal(err)
+	}
+	runOn(js, cfg)
+	// Output:
+	// <nil>
+	// worker-0 Stable [orders.0 orders.1 orders.2]
 }
 
 func ExampleConfig_Validate() {

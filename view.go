@@ -136,11 +136,12 @@ type holding struct {
 }
 
 // newHolding builds the holding of an assignment, and returns the ids that
-// cannot be read, which it leaves out. Partitions that prev has too are shared.
+// cannot be read, which it leaves out. Partitions that prev has too are shared,
+// and so is what the core holds, which it never changes.
 func newHolding(prev *holding, a core.Apply) (h *holding, bad []string) {
 	h = &holding{
 		term: a.Term, version: a.Version, lifecycle: a.Lifecycle,
-		owned: make([]core.Owned, 0, len(a.Owned)), partitions: make([]Partition, 0, len(a.Owned)),
+		owned: a.Owned, partitions: make([]Partition, 0, len(a.Owned)),
 	}
 	for _, o := range a.Owned {
 		p, ok := prev.partition(o)
@@ -151,8 +152,10 @@ func newHolding(prev *holding, a core.Apply) (h *holding, bad []string) {
 				continue
 			}
 		}
-		h.owned = append(h.owned, o)
 		h.partitions = append(h.partitions, p)
+	}
+	if len(bad) > 0 {
+		h.owned = slices.DeleteFunc(slices.Clone(a.Owned), func(o core.Owned) bool { return slices.Contains(bad, o.ID) })
 	}
 	return h, bad
 }

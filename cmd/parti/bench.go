@@ -83,8 +83,8 @@ func checkBench(o bench.Options) error {
 		if n < 3 || n > 500 {
 			errs = append(errs, fmt.Errorf("--workers %d: 3 to 500", n))
 		}
-		if o.Partitions < 20*n {
-			errs = append(errs, fmt.Errorf("--partitions %d: at least 20 for each of %d workers, so that nobody is left without", o.Partitions, n))
+		if o.Partitions < 5*n {
+			errs = append(errs, fmt.Errorf("--partitions %d: at least 5 for each of %d workers, so that nobody is left without", o.Partitions, n))
 		}
 	}
 	if o.Runs < 0 {

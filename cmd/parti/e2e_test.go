@@ -4,11 +4,14 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,6 +19,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/arloliu/parti/cmd/parti/internal/bench"
 	partitest "github.com/arloliu/parti/testing"
 )
 
@@ -31,12 +35,17 @@ type demoRun struct {
 // startDemo starts the demo with these arguments.
 func startDemo(t *testing.T, args ...string) *demoRun {
 	t.Helper()
+	return startCommand(t, append([]string{"demo"}, args...)...)
+}
+
+func startCommand(t *testing.T, args ...string) *demoRun {
+	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := &demoRun{t: t, tmp: t.TempDir()}
-	r.cmd = exec.CommandContext(t.Context(), exe, append([]string{"demo"}, args...)...)
+	r.cmd = exec.CommandContext(t.Context(), exe, args...)
 	r.cmd.Env = append(os.Environ(), asCommand+"=1", "TMPDIR="+r.tmp)
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := r.cmd.StdoutPipe()
@@ -273,5 +282,39 @@ func TestDemoEndsOnSignals(t *testing.T) {
 				t.Errorf("it says\n%s", r.output())
 			}
 		})
+	}
+}
+
+func TestBench(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs processes for about 10 s")
+	}
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "rows.json")
+	r := startCommand(t, "bench", "--workers", "3", "--partitions", "30", "--only", "cold,kill", "--runs", "1",
+		"--short", "--report-only", "--verbose", "--json", file)
+	if status := r.end(); status != 0 {
+		t.Errorf("status %d:\n%s", status, r.output())
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []bench.Row
+	if err := json.Unmarshal(text, &rows); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, row := range rows {
+		got = append(got, row.What)
+		if row.Workers != 3 || len(row.Samples) != 1 || row.Median <= 0 || row.Median > 60 {
+			t.Errorf("row %+v", row)
+		}
+		if m := row.Moves; m != nil && (m.Moved < 1 || m.Moved != m.Least || m.Others != 0) {
+			t.Errorf("%s: moves %+v", row.What, *m)
+		}
+	}
+	if want := []string{"cold start", "SIGKILL of a follower", "SIGKILL of the leader"}; !slices.Equal(got, want) {
+		t.Errorf("rows %q, want %q", got, want)
 	}
 }

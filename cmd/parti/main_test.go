@@ -41,6 +41,13 @@ func TestCommandLine(t *testing.T) {
 		{"demo folder", 1, "", "demo takes no arguments"},
 		{"demo --nats nats://127.0.0.1:1 --input .", 1, "", "no NATS at nats://127.0.0.1:1: "},
 		{"demo --nats nats://me:secret@127.0.0.1:1 --input .", 1, "", "no NATS at nats://me:xxxxx@127.0.0.1:1: "},
+		{"bench --help", 0, "--only PARTS", ""},
+		{"bench --workers 2", 1, "", "--workers 2: 3 to 500"},
+		{"bench --workers 16 --partitions 60", 1, "", "--partitions 60: at least 5 for each of 16"},
+		{"bench --only kill,thrill", 1, "", "--only thrill: not among cold"},
+		{"bench --short --long", 1, "", "--short and --long: one of them"},
+		{"bench --server-pid 1", 1, "", "go with --nats"},
+		{"bench --nats nats://127.0.0.1:1", 1, "", "connect to NATS"},
 		{"demo --unknown", 1, "", "flag provided but not defined: -unknown"},
 		{"unknown", 1, "", `unknown command "unknown"`},
 	}
@@ -51,8 +58,10 @@ func TestCommandLine(t *testing.T) {
 			if status != tt.status || !strings.Contains(stdout.String(), tt.stdout) || !strings.Contains(stderr.String(), tt.stderr) {
 				t.Errorf("status %d, want %d\nstdout: %s\nstderr: %s", status, tt.status, &stdout, &stderr)
 			}
-			if strings.Contains(stdout.String(), workerCommand) {
-				t.Error("the hidden command shows")
+			for _, c := range children {
+				if strings.Contains(stdout.String(), c.name) {
+					t.Errorf("the hidden command %s shows", c.name)
+				}
 			}
 		})
 	}

@@ -10,7 +10,7 @@ import (
 
 // check returns an error for each property with which a bucket cannot serve,
 // and what to do about it.
-func (s *Store) check(name string, c jetstream.StreamConfig) error {
+func (s *Store) check(name string, c *streamConfig) error {
 	edit := "nats stream edit KV_" + name
 	var found []error
 	bad := func(is bool, format string, args ...any) {
@@ -40,7 +40,7 @@ func (s *Store) check(name string, c jetstream.StreamConfig) error {
 }
 
 // doubts returns what is worth knowing of a bucket that can serve.
-func (s *Store) doubts(name string, c jetstream.StreamConfig) []string {
+func (s *Store) doubts(name string, c *streamConfig) []string {
 	var list []string
 	major, minor, patch := s.serverVersion()
 	atLeast := func(a, b int) bool { return major > a || major == a && minor >= b }

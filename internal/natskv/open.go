@@ -68,7 +68,7 @@ func (s *Store) bind(calls []apiCall) {
 	defer s.mu.Unlock()
 	s.warnings = nil
 	for _, c := range calls {
-		if c.answer.StreamInfo == nil {
+		if c.answer.Config == nil {
 			continue
 		}
 		b := &s.buckets[c.bucket]
@@ -124,13 +124,13 @@ func (s *Store) create(ctx context.Context, absent []apiCall) ([]apiCall, error)
 }
 
 // shape is the configuration of a KV bucket with history 1.
-func (s *Store) shape(i int) *jetstream.StreamConfig {
+func (s *Store) shape(i int) *streamConfig {
 	storage := jetstream.FileStorage
 	if s.cfg.Memory {
 		storage = jetstream.MemoryStorage
 	}
 	b := s.bucket(i)
-	return &jetstream.StreamConfig{
+	return &streamConfig{
 		Name:              b.stream,
 		Subjects:          []string{b.subject(">")},
 		MaxMsgsPerSubject: 1,
@@ -153,16 +153,11 @@ func (s *Store) shape(i int) *jetstream.StreamConfig {
 type apiCall struct {
 	bucket int
 	verb   string
-	config *jetstream.StreamConfig
+	config *streamConfig
 	answer *apiAnswer // nil until it has come
 }
 
 func (c apiCall) unanswered() bool { return c.answer == nil }
-
-type apiAnswer struct {
-	Error *jetstream.APIError `json:"error"`
-	*jetstream.StreamInfo
-}
 
 // outcome judges an answer: [ErrBucketGone] if the bucket is absent, nil if it
 // can serve.
@@ -180,7 +175,7 @@ func (s *Store) outcome(c apiCall) error {
 		return fmt.Errorf("%w: %s: the server refuses %s%s: %s (code %d)",
 			ErrBucket, name, c.verb, "KV_"+name, e.Description, e.ErrorCode)
 	}
-	if c.answer.StreamInfo == nil {
+	if c.answer.Config == nil {
 		return fmt.Errorf("%w: %s: the server's answer to %s cannot be read", ErrNoJetStream, name, c.verb)
 	}
 	return s.check(name, c.answer.Config)

@@ -130,10 +130,10 @@ func (s *Store) register(w *Watch) error {
 // consume creates the consumer by one request. It delivers as fast as it can:
 // flow control would cost messages, and what a watch is for is small.
 func (w *Watch) consume(ctx context.Context, name, inbox string) (pending uint64, err error) {
-	body, err := json.Marshal(map[string]any{
-		"stream_name": w.bucket.stream,
-		"action":      "create",
-		"config": jetstream.ConsumerConfig{
+	body, err := json.Marshal(consumerRequest{
+		Stream: w.bucket.stream,
+		Action: "create",
+		Config: consumerConfig{
 			Name:              name,
 			DeliverSubject:    inbox,
 			FilterSubject:     w.bucket.subject(w.filter),
@@ -195,7 +195,7 @@ func (w *Watch) list(ctx context.Context) error {
 	switch {
 	case got.Error != nil:
 		return apiError(got.Error)
-	case got.StreamInfo == nil:
+	case got.Config == nil:
 		return fmt.Errorf("%w that can be read: no stream in it", ErrAmbiguous)
 	}
 	want := make(map[string]struct{}, len(got.State.Subjects))

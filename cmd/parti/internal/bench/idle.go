@@ -8,13 +8,15 @@ import (
 
 // idle is what a fleet that has nothing to do costs the server.
 type idle struct {
-	in, out float64 // messages per worker and second; negative when unknown
-	cpu     float64 // percent of one processor; negative when unknown
+	in, out float64   // messages per worker and second; negative when unknown
+	cpu     float64   // percent of one processor; negative when unknown
+	workers []float64 // the same of each worker, of those that are known
 }
 
 // idleFor measures for a while, in which nothing may happen.
 func (t *team) idleFor(ctx context.Context, d time.Duration) (idle, error) {
 	n := float64(len(t.cover.Alive))
+	workersBefore := t.processorTimes()
 	before, err := t.srv.usage(ctx)
 	if err != nil {
 		return idle{}, err
@@ -38,7 +40,23 @@ func (t *team) idleFor(ctx context.Context, d time.Duration) (idle, error) {
 	if before.cpu >= 0 {
 		u.cpu = 100 * (after.cpu - before.cpu).Seconds() / took
 	}
+	for proc, cpu := range t.processorTimes() {
+		if was, ok := workersBefore[proc]; ok {
+			u.workers = append(u.workers, 100*(cpu-was).Seconds()/took)
+		}
+	}
 	return u, nil
+}
+
+// processorTimes are those of the workers, where the system tells.
+func (t *team) processorTimes() map[int]time.Duration {
+	times := make(map[int]time.Duration)
+	for n, p := range t.fleet.Procs {
+		if cpu, err := cpuTime(p.Cmd.Process.Pid); err == nil {
+			times[n] = cpu
+		}
+	}
+	return times
 }
 
 // idleGoals are for messages and for the server's processor time.
@@ -59,6 +77,9 @@ func (u idle) rows(workers int) []Row {
 	}
 	if u.cpu >= 0 {
 		rows = append(rows, newRow(workers, "idle: processor time of the server", "% of one", cpu, []float64{u.cpu}))
+	}
+	if len(u.workers) > 0 {
+		rows = append(rows, newRow(workers, "idle: processor time of a worker", "% of one", nil, u.workers))
 	}
 	return rows
 }

@@ -40,7 +40,8 @@ type connect struct {
 }
 
 func (c connect) options() []nats.Option {
-	opts := []nats.Option{nats.Name("parti bench worker")}
+	// On a machine that starts hundreds of processes even a connect takes long.
+	opts := []nats.Option{nats.Name("parti bench worker"), nats.Timeout(20 * time.Second)}
 	if !c.Plain {
 		opts = append(opts, parti.NATSOptions()...)
 	}

@@ -22,8 +22,18 @@ func TestCoverage(t *testing.T) {
 	c.Change(2, "w-1", []string{"b"}, nil)
 	check("handed over", true, 1)
 
+	if _, led := c.Leader(); led || c.Missing() != 0 || c.Idle() != 0 {
+		t.Errorf("led %v, %d missing, %d idle", led, c.Missing(), c.Idle())
+	}
+	c.Is(2, func(w *WorkerState) { w.Leader = true })
+	if n, led := c.Leader(); !led || n != 2 {
+		t.Errorf("%d leads, %v", n, led)
+	}
 	c.Gone(2)
 	check("killed", false, 1)
+	if _, led := c.Leader(); led || c.Missing() != 2 || c.Idle() != 0 {
+		t.Errorf("led %v, %d missing, %d idle", led, c.Missing(), c.Idle())
+	}
 	c.Change(2, "w-1", []string{"b", "c"}, nil)
 	check("what a dead one had still to say", false, 1)
 	c.Change(1, "w-0", []string{"b"}, nil)
