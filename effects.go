@@ -309,6 +309,8 @@ func measure(to MetricsCollector, e core.Measure) {
 		for range int(e.Value) {
 			to.IncrementForcedHandoff()
 		}
+	case core.MetricOverlaps:
+		to.AddOverlaps(int(e.Value))
 	case core.MetricClaimConflicts:
 		to.IncrementClaimConflict()
 	case core.MetricWatchRestarts:

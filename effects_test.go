@@ -309,6 +309,7 @@ func (r recorder) AddMoves(reason string, n int)            { r.add("moves "+rea
 func (r recorder) IncrementRebalance(reason string)         { r.add("rebalance", reason) }
 func (r recorder) ObserveRebalanceDuration(d time.Duration) { r.add("took", d) }
 func (r recorder) IncrementForcedHandoff()                  { r.add("forced", "") }
+func (r recorder) AddOverlaps(n int)                        { r.add("overlaps", n) }
 func (r recorder) SetLeader(l bool)                         { r.add("leader", l) }
 func (r recorder) IncrementClaimConflict()                  { r.add("conflict", "") }
 func (r recorder) IncrementKVError(b string)                { r.add("kv", b) }
@@ -319,7 +320,7 @@ func TestMeasures(t *testing.T) {
 	for m := core.MetricDegraded; m <= core.MetricKVErrors; m++ {
 		measure(recorder{got: &got}, core.Measure{Metric: m, Value: 2.5, Label: "L"})
 	}
-	want := "mode 2.5|age 2.5s|level 2|degraded 2.5s|alert L|fallback |leader true|partitions 2|moves L 2|rebalance L|took 2.5s|forced |forced |conflict |watch |kv L"
+	want := "mode 2.5|age 2.5s|level 2|degraded 2.5s|alert L|fallback |leader true|partitions 2|moves L 2|rebalance L|took 2.5s|forced |forced |overlaps 2|conflict |watch |kv L"
 	if s := strings.Join(got, "|"); s != want {
 		t.Errorf("got  %s\nwant %s", s, want)
 	}

@@ -49,6 +49,10 @@ type AssignmentMetrics interface {
 	// IncrementForcedHandoff counts partitions granted before their former
 	// owner said that it had let go.
 	IncrementForcedHandoff()
+	// AddOverlaps counts partitions that this worker went on with, cut off or
+	// unable to prove itself alive, until it learned that others had been given
+	// them meanwhile (Ownership Available only).
+	AddOverlaps(n int)
 }
 
 // ElectionMetrics describe ids and leadership.
@@ -85,6 +89,7 @@ func (NopMetrics) AddMoves(string, int)                   {}
 func (NopMetrics) IncrementRebalance(string)              {}
 func (NopMetrics) ObserveRebalanceDuration(time.Duration) {}
 func (NopMetrics) IncrementForcedHandoff()                {}
+func (NopMetrics) AddOverlaps(int)                        {}
 func (NopMetrics) SetLeader(bool)                         {}
 func (NopMetrics) IncrementClaimConflict()                {}
 func (NopMetrics) IncrementKVError(string)                {}

@@ -154,8 +154,18 @@ func (c *Core) obey() {
 	default:
 		if !named { // it did name this incarnation: now it owns nothing
 			c.log(Warn, "not part of the assignment any more", "version", a.head.Version)
+			c.overlapped()
 		}
 		c.fetch(part)
+	}
+}
+
+// overlapped counts what was worked on until now although it had been given to
+// others without this worker's consent. In the Exclusive mode the lease had ended
+// before.
+func (c *Core) overlapped() {
+	if n := len(c.adopt.owned); n > 0 && !c.cfg.Exclusive {
+		c.measure(MetricOverlaps, float64(n), "")
 	}
 }
 

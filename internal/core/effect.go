@@ -242,6 +242,7 @@ const (
 	MetricRebalances                   // +1, Label is the reason
 	MetricRebalanceTime                // seconds from the trigger to the last grant
 	MetricForced                       // handoffs forced
+	MetricOverlaps                     // partitions held while another may have had them
 	MetricClaimConflicts               // +1
 	MetricWatchRestarts                // +1
 	MetricKVErrors                     // +1

@@ -31,7 +31,7 @@ var errNames = [...]string{
 var metricNames = map[Metric]string{
 	MetricDegraded: "degraded", MetricAlertLevel: "alert level", MetricDegradedTime: "degraded time", MetricAlerts: "alerts",
 	MetricCacheFallback: "cache fallback", MetricLeader: "leader", MetricPartitions: "partitions", MetricMoves: "moves",
-	MetricRebalances: "rebalances", MetricRebalanceTime: "rebalance time", MetricForced: "forced",
+	MetricRebalances: "rebalances", MetricRebalanceTime: "rebalance time", MetricForced: "forced", MetricOverlaps: "overlaps",
 	MetricClaimConflicts: "claim conflicts", MetricWatchRestarts: "watch restarts", MetricKVErrors: "kv errors",
 	MetricCacheAge: "cache age",
 }
