@@ -102,6 +102,7 @@ func (c *Core) loseID(why string) {
 	w := c.worker()
 	c.log(Error, "worker id lost", "peer", w, "reason", why)
 	c.report(FaultIDLost, w+": "+why)
+	c.overlapped()
 	c.stepDown("the worker id was lost", false)
 	c.deactivate(&c.idKey)
 	c.deactivate(&c.hbKey)
