@@ -35,8 +35,12 @@
 // Exactly-once effects: a worker that dies between an effect and its
 // acknowledgement leaves a message that is handled again. On interest streams,
 // messages published before the durable of their partition existed are not
-// retained by the server; durables are made when a partition is first owned.
+// retained by the server; the leader makes durables when a partition is listed.
 // Reset to the ack floor needs a server of 2.14 or later; with older ones a
 // partition with unacknowledged messages rests until DurableConfig.AckWait has
 // returned them.
+//
+// All this is said of the layout [PerPartition]. [PerWorker], on work queues,
+// guarantees the same, but its partitions pause together and can hold each other
+// back.
 package subscription

@@ -88,7 +88,7 @@ func newFixture(t *testing.T, partitions, each int) *fixture {
 	payload := make([]byte, 128)
 	for range each {
 		for _, p := range f.parts {
-			_, err := js.PublishAsync("work."+p.ID(), payload)
+			_, err := js.PublishAsync("work."+p.ID(), payload, jetstream.WithStallWait(time.Minute))
 			must(t, err)
 		}
 	}
