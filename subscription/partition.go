@@ -63,6 +63,10 @@ type position struct {
 	deaths   int       // of owners at the first message after the ack floor
 	suspect  bool      // that message has not been seen yet
 	sequence uint64    // stream sequence in hand
+	// left is how many unacknowledged messages must come before any is begun,
+	// from a server that cannot reset, and leftUpTo their highest sequence.
+	left     int
+	leftUpTo uint64
 	// contested is until when requests that somebody else left with the server may
 	// take messages away: those of an owner that hangs, or that is cut off and
 	// not yet missed by the server. Zero when there are none.
@@ -173,6 +177,21 @@ func (p *partition) serve() error {
 
 // serveOrdered handles one message after the other.
 func (p *partition) serveOrdered(cons jetstream.Consumer, msgs jetstream.MessagesContext) error {
+	gathered, err := p.gather(cons, msgs)
+	if err != nil {
+		_, err = p.pulled(err)
+		left := make([]jetstream.Msg, 0, len(gathered))
+		for _, f := range gathered {
+			p.hands.put(f.hand)
+			left = append(left, f.hand.msg)
+		}
+		p.letGo(append(left, drain(msgs)...))
+		return err
+	}
+	if left := p.finish(gathered); len(left) > 0 {
+		p.letGo(append(left, drain(msgs)...))
+		return nil
+	}
 	for {
 		msg, err := p.next(cons, msgs)
 		if again, err := p.pulled(err); !again {

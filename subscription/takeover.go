@@ -47,7 +47,7 @@ func (p *partition) takeOver() (jetstream.Consumer, error) {
 	}
 	at.next = info.Delivered.Consumer + 1
 	at.done = max(at.done, info.AckFloor.Stream)
-	at.contested = time.Time{}
+	at.contested, at.left = time.Time{}, 0
 	if info.NumWaiting > 0 { // the server has asked itself who is gone
 		at.contested = time.Now().Add(pullExpiry + pullExpiry/10)
 	}
@@ -67,9 +67,10 @@ func (p *partition) takeOver() (jetstream.Consumer, error) {
 		p.countDeath(ctx, info)
 	}
 	if !p.can.reset {
-		// After AckWait the server has all of them back, and gives them in order.
+		// The server gives them back after AckWait, or at once if they were
+		// refused, in no good order.
 		p.cfg.Logger.Info("waiting for unacknowledged messages", "partition", p.id, "messages", info.NumAckPending)
-		p.pause(p.cfg.AckWait + p.cfg.AckWait/10)
+		at.left, at.leftUpTo = info.NumAckPending, info.Delivered.Stream
 		return cons, nil
 	}
 	reset, err := p.js.ResetConsumer(ctx, p.cfg.StreamName, p.durable)

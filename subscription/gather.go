@@ -1,0 +1,85 @@
+package subscription
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// fetched is a message that came and has not been begun.
+type fetched struct {
+	hand *hand
+	seq  uint64 // in the stream
+}
+
+// gather is for servers that cannot reset a durable. What the last owner left
+// unacknowledged comes back in the order in which it was last kept alive or
+// refused, with new messages in between. It waits until all of that is here,
+// which takes AckWait at most, and returns everything in the order of the stream;
+// an error with what has come so far.
+func (p *partition) gather(cons jetstream.Consumer, msgs jetstream.MessagesContext) (all []fetched, err error) {
+	defer func() {
+		slices.SortFunc(all, func(a, b fetched) int { return cmp.Compare(a.seq, b.seq) })
+	}()
+	left, known := p.position.left, make(map[uint64]bool)
+	for left > 0 {
+		msg, err := msgs.Next(jetstream.NextMaxWait(max(p.cfg.AckWait/4, contestLook)))
+		if errors.Is(err, nats.ErrTimeout) {
+			// An acknowledgement of the last owner may have come late.
+			if n, err := p.unacknowledged(cons); err == nil && n <= len(all) {
+				break
+			}
+			continue
+		}
+		if errors.Is(err, jetstream.ErrNoHeartbeat) {
+			continue
+		}
+		if err != nil {
+			return all, err
+		}
+		if _, err := p.advance(msg); err != nil {
+			return all, err
+		}
+		seq := p.position.sequence
+		if known[seq] {
+			continue // it came twice: kept alive too late
+		}
+		known[seq] = true
+		all = append(all, fetched{p.hands.take(msg), seq})
+		if seq <= p.position.leftUpTo {
+			left--
+		}
+	}
+	return all, nil
+}
+
+// unacknowledged asks how many messages are with somebody.
+func (p *partition) unacknowledged(cons jetstream.Consumer) (int, error) {
+	ctx, cancel := context.WithTimeout(p.work, answerTimeout)
+	defer cancel()
+	info, err := cons.Info(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return info.NumAckPending, nil
+}
+
+// finish completes what was gathered; what it returns was not begun, because the
+// partition was stopped.
+func (p *partition) finish(all []fetched) (left []jetstream.Msg) {
+	for i, f := range all {
+		if left != nil || f.seq > p.position.done && !p.complete(f.hand) {
+			left = append(left, all[i].hand.msg)
+		} else if f.seq <= p.position.done {
+			p.ack(f.hand.msg) // completed before, its acknowledgement was lost or late
+		} else {
+			p.position.done = f.seq
+		}
+		p.hands.put(f.hand)
+	}
+	return left
+}
