@@ -3,6 +3,7 @@ package soak
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -28,10 +29,12 @@ func (b *backlog) fill(ctx context.Context, want int) error {
 	if err != nil {
 		return err
 	}
-	var missing [][2]int // partition and number
-	for part, n := range waiting {
-		for i := range want - n {
-			missing = append(missing, [2]int{part, b.published[part] + 1 + i})
+	var missing [][2]int                        // partition and number
+	for i := range want - slices.Min(waiting) { // partitions take turns in the stream
+		for part, n := range waiting {
+			if i < want-n {
+				missing = append(missing, [2]int{part, b.published[part] + 1 + i})
+			}
 		}
 	}
 	if err := insist(ctx, b.retry, func() error {
@@ -86,6 +89,16 @@ func (b *backlog) ask(ctx context.Context) ([]int, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	out := make([]int, len(b.published))
+	if b.stream.CachedInfo().Config.Retention == jetstream.WorkQueuePolicy { // what is acknowledged is not in it
+		info, err := b.stream.Info(ctx, jetstream.WithSubjectFilter("work.>"))
+		if err != nil {
+			return nil, fmt.Errorf("read stream: %w", err)
+		}
+		for part := range out {
+			out[part] = int(info.State.Subjects[subjectOf(part)])
+		}
+		return out, nil
+	}
 	list := b.stream.ListConsumers(ctx)
 	seen := 0
 	for info := range list.Info() {

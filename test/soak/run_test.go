@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/arloliu/parti"
+	"github.com/arloliu/parti/subscription"
 	"github.com/arloliu/parti/test/soak/oracle"
 	partitest "github.com/arloliu/parti/testing"
 )
@@ -24,6 +25,7 @@ import (
 type form struct {
 	name       string
 	retention  jetstream.RetentionPolicy
+	layout     subscription.Layout
 	storage    jetstream.StorageType
 	replicas   int
 	partitions int
@@ -89,7 +91,7 @@ func runForm(t *testing.T, f form, url string, nc *nats.Conn) *result {
 		storage = parti.StorageMemory
 	}
 	r.fleet = newFleet(spec{
-		URL: url, Dir: dir, Partitions: f.partitions, Replicas: f.replicas, Storage: storage, Seed: f.seed,
+		URL: url, Dir: dir, Partitions: f.partitions, Replicas: f.replicas, Storage: storage, Seed: f.seed, Layout: f.layout,
 	}, r.own)
 	r.stalls = watchStalls()
 	err = r.play()

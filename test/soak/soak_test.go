@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/arloliu/parti/subscription"
 	"github.com/arloliu/parti/test/soak/oracle"
 	partitest "github.com/arloliu/parti/testing"
 )
@@ -31,15 +32,19 @@ func forms() []form {
 	return out
 }
 
-// TestSoak moves partitions -moves times over all six kinds of streams.
+// TestSoak moves partitions -moves times over all six kinds of streams, and a sixth
+// of that over a work queue with one durable for each worker.
 func TestSoak(t *testing.T) {
 	if *moves == 0 {
 		t.Skip("runs for minutes: make soak")
 	}
 	began := time.Now()
 	var results []*result
-	for i, f := range forms() {
-		f.moves = (*moves + 5) / 6
+	all := forms()
+	shared := all[len(all)-1]
+	shared.name, shared.layout = "per worker", subscription.PerWorker
+	for i, f := range append(all, shared) {
+		f.moves = (*moves + len(all) - 1) / len(all)
 		f.kills = max(1, *moves/2500)
 		f.leaves = max(1, *moves/1200)
 		f.seed += uint64(i)

@@ -33,6 +33,7 @@ type spec struct {
 	Replicas   int
 	Storage    parti.Storage // of the buckets
 	Seed       uint64
+	Layout     subscription.Layout
 }
 
 // config has windows of milliseconds, so that many moves fit into little time, and
@@ -63,6 +64,7 @@ func (s spec) config() *parti.Config {
 func (s spec) durable() subscription.DurableConfig {
 	return subscription.DurableConfig{
 		StreamName:      streamName,
+		Layout:          s.Layout,
 		ConsumerPrefix:  durablePrefix,
 		SubjectTemplate: "work.{{.PartitionID}}",
 		Backoff:         []time.Duration{5 * time.Millisecond},
