@@ -70,5 +70,6 @@ func (d *demo) workerSays(p *fleet.Process, r fleet.Report) {
 		if !d.ending || d.opts.verbose {
 			d.show.say("      %s: %s", p.Label(), r.Text)
 		}
+	default:
 	}
 }

@@ -200,7 +200,7 @@ func (b *bench) cold(ctx context.Context, n int) (*team, error) {
 			// What the processes cost to start, two at a time, is not parti's.
 			limit := t.cfg.ColdStartSettle.Seconds() + 1 + 0.05*float64(n)
 			if b.wants("cold") {
-				b.add(newRow(n, "cold start", "s", goal(limit), s.samples))
+				b.add(newRow(n, "cold start", "s", new(limit), s.samples))
 			}
 			return t, nil
 		}
@@ -251,8 +251,8 @@ func (b *bench) kills(ctx context.Context, t *team, n, runs int, follower, leade
 		}
 		b.debug("%d workers%s: kill %d of %d: %.2f s", n, suffix, i+1, 2*runs, o.took.Seconds())
 	}
-	b.add(newRow(n, "SIGKILL of a follower"+suffix, "s", goal(follower), followers.samples).withMoves(followers.moves),
-		newRow(n, "SIGKILL of the leader"+suffix, "s", goal(leader), leaders.samples).withMoves(leaders.moves))
+	b.add(newRow(n, "SIGKILL of a follower"+suffix, "s", new(follower), followers.samples).withMoves(followers.moves),
+		newRow(n, "SIGKILL of the leader"+suffix, "s", new(leader), leaders.samples).withMoves(leaders.moves))
 	return t.restore(ctx, n)
 }
 
@@ -270,7 +270,7 @@ func (b *bench) stops(ctx context.Context, t *team, n int) error {
 		s.add(o)
 	}
 	limit := t.cfg.HeartbeatTTL + t.cfg.EmergencyGracePeriod + stopSlack
-	b.add(newRow(n, "SIGSTOP of a follower", "s", goal(limit.Seconds()), s.samples).withMoves(s.moves))
+	b.add(newRow(n, "SIGSTOP of a follower", "s", new(limit.Seconds()), s.samples).withMoves(s.moves))
 	return nil
 }
 
@@ -292,7 +292,7 @@ func (b *bench) leaves(ctx context.Context, t *team, n int) error {
 		}
 		joins.add(o)
 	}
-	limit := goal((t.cfg.PlannedScaleWindow + windowSlack).Seconds())
+	limit := new((t.cfg.PlannedScaleWindow + windowSlack).Seconds())
 	b.add(newRow(n, "graceful leave", "s", limit, leaves.samples).withMoves(leaves.moves),
 		newRow(n, "join", "s", limit, joins.samples).withMoves(joins.moves))
 	return nil
@@ -355,7 +355,7 @@ func (b *bench) restart(ctx context.Context, t *team, n int) error {
 		}
 		return t.rest(ctx, d)
 	})
-	b.add(newRow(n, "server away for 3 s: rebalances", "", goal(0), []float64{float64(plans)}).withMoves(moves))
+	b.add(newRow(n, "server away for 3 s: rebalances", "", new(0.0), []float64{float64(plans)}).withMoves(moves))
 	return err
 }
 
@@ -384,7 +384,7 @@ func (b *bench) long(ctx context.Context) (err error) {
 		}
 		return nil
 	})
-	b.add(newRow(n, "10 min idle, server restarted once: rebalances", "", goal(0), []float64{float64(plans)}).withMoves(moves))
+	b.add(newRow(n, "10 min idle, server restarted once: rebalances", "", new(0.0), []float64{float64(plans)}).withMoves(moves))
 	return err
 }
 
@@ -412,8 +412,8 @@ func (b *bench) memory(ctx context.Context) error {
 		}
 		kb, routines = append(kb, f.KB), append(routines, f.Goroutines)
 	}
-	b.add(newRow(memoryWorkers, "memory of a manager", "KB", goal(memoryGoal), kb),
-		newRow(memoryWorkers, "goroutines of a manager", "", goal(goroutineGoal), routines))
+	b.add(newRow(memoryWorkers, "memory of a manager", "KB", new(memoryGoal), kb),
+		newRow(memoryWorkers, "goroutines of a manager", "", new(goroutineGoal), routines))
 	return nil
 }
 

@@ -62,9 +62,9 @@ func (t *team) processorTimes() map[int]time.Duration {
 // idleGoals are for messages and for the server's processor time.
 func idleGoals(workers int) (in, cpu *float64) {
 	if workers > 64 {
-		return goal(1), goal(6)
+		return new(1.0), new(6.0)
 	}
-	return goal(1), goal(2)
+	return new(1.0), new(2.0)
 }
 
 func (u idle) rows(workers int) []Row {

@@ -21,8 +21,8 @@ import (
 const (
 	memoryWorkers    = 10
 	memoryPartitions = 1000
-	memoryGoal       = 100 // KB per manager
-	goroutineGoal    = 10  // per manager
+	memoryGoal       = 100.0 // KB per manager
+	goroutineGoal    = 10.0  // per manager
 )
 
 type memorySpec struct {

@@ -16,12 +16,12 @@ func TestRow(t *testing.T) {
 		verdict       string
 	}{
 		{"no goal", newRow(4, "x", "s", nil, []float64{3, 1, 2}), 2, 3, ""},
-		{"even", newRow(4, "x", "s", goal(4), []float64{4, 1, 2, 3}), 2.5, 4, "ok"},
-		{"the worst counts", newRow(4, "x", "s", goal(3), []float64{1, 1, 3.1}), 1, 3.1, "MISSED"},
-		{"zero is a goal", newRow(4, "x", "", goal(0), []float64{1}), 1, 1, "MISSED"},
+		{"even", newRow(4, "x", "s", new(4.0), []float64{4, 1, 2, 3}), 2.5, 4, "ok"},
+		{"the worst counts", newRow(4, "x", "s", new(3.0), []float64{1, 1, 3.1}), 1, 3.1, "MISSED"},
+		{"zero is a goal", newRow(4, "x", "", new(0.0), []float64{1}), 1, 1, "MISSED"},
 		{"nothing measured", newRow(4, "x", "", nil, nil), 0, 0, "MISSED"},
 		{"moves that had to be", newRow(4, "x", "s", nil, []float64{1}).withMoves(Moves{Moved: 5, Least: 5}), 1, 1, "ok"},
-		{"moves of others", newRow(4, "x", "s", goal(2), []float64{1}).withMoves(Moves{Moved: 6, Least: 5, Others: 1}), 1, 1, "MISSED"},
+		{"moves of others", newRow(4, "x", "s", new(2.0), []float64{1}).withMoves(Moves{Moved: 6, Least: 5, Others: 1}), 1, 1, "MISSED"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -34,8 +34,8 @@ func TestRow(t *testing.T) {
 }
 
 func TestMissedGoalsAreAnError(t *testing.T) {
-	good := newRow(4, "x", "s", goal(1), []float64{1})
-	bad := newRow(4, "x", "s", goal(1), []float64{2})
+	good := newRow(4, "x", "s", new(1.0), []float64{1})
+	bad := newRow(4, "x", "s", new(1.0), []float64{2})
 	if err := judge([]Row{good, good}, false); err != nil {
 		t.Error(err)
 	}
@@ -50,8 +50,8 @@ func TestMissedGoalsAreAnError(t *testing.T) {
 func TestTable(t *testing.T) {
 	var out strings.Builder
 	err := writeTable(&out, []Row{
-		newRow(16, "cold start", "s", goal(3.2), []float64{2.125}),
-		newRow(4, "SIGKILL", "s", goal(2.8), []float64{2, 3.25}).withMoves(Moves{Moved: 7, Least: 6, Others: 1}),
+		newRow(16, "cold start", "s", new(3.2), []float64{2.125}),
+		newRow(4, "SIGKILL", "s", new(2.8), []float64{2, 3.25}).withMoves(Moves{Moved: 7, Least: 6, Others: 1}),
 	})
 	if err != nil {
 		t.Fatal(err)

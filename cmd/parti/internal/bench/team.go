@@ -39,8 +39,6 @@ type team struct {
 	assigned time.Time // last report of an assignment
 	led      time.Time // last report of a new leader
 	plans    map[string]int
-	forced   int
-	failed   []string // what OnError was told
 }
 
 func (b *bench) team(p profile, size int) *team {
@@ -114,10 +112,7 @@ func (t *team) listen(p *fleet.Process, r *fleet.Report) {
 		}
 	case fleet.Rebalanced:
 		t.plans[r.Reason]++
-	case fleet.Forced:
-		t.forced++
-	case fleet.Failed:
-		t.failed = append(t.failed, p.Label()+": "+r.Text)
+	default: // what OnError was told, and changes of state: shown by debug only
 	}
 }
 

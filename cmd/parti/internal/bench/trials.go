@@ -17,8 +17,6 @@ const (
 	windowSlack  = 1500 * time.Millisecond
 )
 
-func goal(v float64) *float64 { return &v }
-
 // outcome is one run of a trial.
 type outcome struct {
 	took  time.Duration

@@ -38,8 +38,9 @@ func (r *Report) String() string {
 		return fmt.Sprintf("leader %v", r.Leader)
 	case Rebalanced:
 		return fmt.Sprintf("rebalance, %s: %d moves", r.Reason, r.Moves)
+	default:
+		return fmt.Sprintf("%s %s", r.Kind, r.Text)
 	}
-	return fmt.Sprintf("%s %s", r.Kind, r.Text)
 }
 
 // Kind says what a report is about.
