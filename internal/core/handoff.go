@@ -3,6 +3,8 @@ package core
 import (
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -55,6 +57,7 @@ func (c *Core) releaseHolders() bool {
 	l := c.lead
 	changed := false
 	due := never
+	late := lateHolders{}
 	filter := func(id string, hs []holding) []holding {
 		out := hs[:0]
 		for _, h := range hs {
@@ -63,7 +66,7 @@ func (c *Core) releaseHolders() bool {
 			}
 			if c.released(h) {
 				changed = true
-			} else if at := h.since + c.cfg.HandoffTimeout; c.now >= at && c.overdue(id, &h) {
+			} else if at := h.since + c.cfg.HandoffTimeout; c.now >= at && late.overridden(c, id, &h) {
 				changed = true
 			} else {
 				if c.now < at {
@@ -87,7 +90,7 @@ func (c *Core) releaseHolders() bool {
 		}
 		h := holding{worker: s.worker, inc: s.inc, release: s.clear, since: s.clearSince, stuck: s.clearStuck}
 		at := h.since + c.cfg.HandoffTimeout
-		if c.released(h) || c.now >= at && c.overdue("of a lost head", &h) {
+		if c.released(h) || c.now >= at && late.overridden(c, "", &h) {
 			s.clear, changed = version{}, true
 		} else if c.now < at {
 			due = min(due, at)
@@ -112,6 +115,7 @@ func (c *Core) releaseHolders() bool {
 	if due != never {
 		c.timer.sooner(timerPlan, due)
 	}
+	c.reportLate(late)
 	return changed
 }
 
@@ -131,21 +135,48 @@ func (c *Core) released(h holding) bool {
 	return !m.rec.Applied.less(h.release)
 }
 
-// overdue reports a holder that does not let go, and tells whether its partition
-// is granted all the same.
-func (c *Core) overdue(id string, h *holding) bool {
+// lateHolders is what holders turn out not to have let go of in time, by worker.
+type lateHolders map[string][]string
+
+// overridden notes a holder that does not let go, and tells whether its partition
+// is granted all the same. An empty id stands for what a lost head may have
+// given it.
+func (late lateHolders) overridden(c *Core, id string, h *holding) bool {
 	if h.stuck {
 		return false
 	}
 	h.stuck = true
-	text := h.worker + " has not let go of partition " + id + " within " + c.cfg.HandoffTimeout.String()
-	if c.cfg.Exclusive {
-		c.report(FaultForced, text+"; it is waited for")
-		return false
+	late[h.worker] = append(late[h.worker], id)
+	return !c.cfg.Exclusive
+}
+
+// mostNamed is how many partitions a report names.
+const mostNamed = 3
+
+// reportLate makes one report for each worker, however much it holds on to.
+func (c *Core) reportLate(late lateHolders) {
+	for _, w := range slices.Sorted(maps.Keys(late)) {
+		ids := late[w]
+		what := "what it had before the head was lost"
+		if ids = slices.DeleteFunc(ids, func(id string) bool { return id == "" }); len(ids) > 0 {
+			slices.Sort(ids)
+			what = "partition " + ids[0]
+			if n := len(ids); n > 1 {
+				what = strconv.Itoa(n) + " partitions (" + strings.Join(ids[:min(n, mostNamed)], ", ")
+				if n > mostNamed {
+					what += ", …"
+				}
+				what += ")"
+			}
+		}
+		then := "granted to the next owner nevertheless"
+		if c.cfg.Exclusive {
+			then = "waited for"
+		} else {
+			c.measure(MetricForced, float64(len(late[w])), "")
+		}
+		c.report(FaultForced, w+" has not let go of "+what+" within "+c.cfg.HandoffTimeout.String()+"; this is "+then)
 	}
-	c.report(FaultForced, text+"; it is granted to the next owner nevertheless")
-	c.measure(MetricForced, 1, "")
-	return true
 }
 
 // grantBatch is how long ready grants wait for others, to share a commit.

@@ -297,7 +297,7 @@ func (c *checker) measured(_ *Worker, m core.Measure) {
 	case core.MetricRebalances:
 		c.plans++
 	case core.MetricForced:
-		c.forced++
+		c.forced += int(m.Value)
 	default:
 	}
 }
