@@ -281,7 +281,7 @@ func (h *DurableHelper) target(stream jetstream.Stream, can capabilities, id, su
 
 // begin starts to pull from one partition.
 func (h *DurableHelper) begin(ctx context.Context, gain parti.Partition, to target) error {
-	work, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	work, end := context.WithCancelCause(context.WithoutCancel(parti.PartitionContext(ctx, gain)))
 	p := &partition{
 		target: to, handler: h.handler, slots: h.slots, partition: gain,
 		work: work, end: end, stopc: make(chan struct{}), done: make(chan struct{}),
