@@ -1,6 +1,7 @@
 package wall
 
 import (
+	"fmt"
 	"os"
 	"testing"
 
@@ -10,6 +11,13 @@ import (
 func TestMain(m *testing.M) {
 	if url := os.Getenv(workerURL); url != "" { // this process is a worker of a test
 		os.Exit(workerMain(url))
+	}
+	if store := os.Getenv(storeEnv); store != "" { // likewise, one that writes to a store
+		if err := workForStore(store, os.Getenv(natsEnv)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
 	}
 	goleak.VerifyTestMain(m)
 }
