@@ -18,9 +18,10 @@ const (
 )
 
 // applier puts assignments into force, one at a time and the newest when
-// several wait: it shows it in the view, calls the updater until it succeeds or
-// a newer assignment has come, calls the hook with the difference to what the
-// hook was told last, and reports the assignment as applied.
+// several wait: it shows it in the view, has Run's function called for what is
+// new, calls the updater until it succeeds or a newer assignment has come, waits
+// for Run's calls for what is lost, calls the hook with the difference to what
+// the hook was told last, and reports the assignment as applied.
 //
 // The updater is called only when the partitions (or the worker's id) differ
 // from its last successful call, the hook only when partitions came or went.
@@ -29,6 +30,7 @@ type applier struct {
 	users   *tasks
 	board   *board
 	hooks   *hookRunner
+	runner  *runner
 	updater WorkerConsumerUpdater // may be nil
 	timeout time.Duration         // of one call of the updater
 	applied func(seq uint64)
@@ -57,9 +59,9 @@ type application struct {
 	arrived time.Time
 }
 
-func newApplier(ctx context.Context, m *Manager, users *tasks, hooks *hookRunner) *applier {
+func newApplier(ctx context.Context, m *Manager, users *tasks, hooks *hookRunner, runner *runner) *applier {
 	return &applier{
-		ctx: ctx, users: users, board: m.board, hooks: hooks, updater: m.opts.updater,
+		ctx: ctx, users: users, board: m.board, hooks: hooks, runner: runner, updater: m.opts.updater,
 		timeout:    m.cfg.HandoffTimeout + m.cfg.OperationTimeout,
 		newer:      make(chan struct{}, 1),
 		hookLeaves: make(chan struct{}),
@@ -94,6 +96,7 @@ func (a *applier) dontWaitForHook() { a.detach.Do(func() { close(a.hookLeaves) }
 // it that nothing goes on in the name of a worker that is no more. After an
 // orderly end there is nothing left to do.
 func (a *applier) letGo() {
+	a.runner.endAll()
 	a.mu.Lock()
 	a.over = true
 	begin := !a.active
@@ -114,7 +117,8 @@ func (a *applier) run() {
 			return
 		}
 		a.board.apply(w.held)
-		if a.update(w) && a.tell(w) {
+		a.runner.sync()
+		if a.update(w) && a.rest() && a.tell(w) {
 			a.board.applied(w.held)
 			a.applied(w.seq)
 		}
@@ -185,6 +189,26 @@ func (a *applier) callUpdater(ctx context.Context, w *application) error {
 	return protect("UpdateWorkerConsumer", func() error {
 		return a.updater.UpdateWorkerConsumer(ctx, w.worker, ps)
 	})
+}
+
+// rest waits until Run's calls for lost partitions have returned; false means
+// that a newer assignment waits, or that the run is over.
+func (a *applier) rest() bool {
+	for {
+		n, changed := a.runner.leaving()
+		if n == 0 {
+			return true
+		}
+		if a.superseded() {
+			return false
+		}
+		select {
+		case <-changed:
+		case <-a.newer:
+		case <-a.ctx.Done():
+			return false
+		}
+	}
 }
 
 // pause waits about d; false means that there is no point in going on.

@@ -1,10 +1,5 @@
 package parti
 
-import (
-	"cmp"
-	"fmt"
-)
-
 // Assignment is what a worker owns, as of one published version.
 type Assignment struct {
 	// Term is the leadership under which the version was published.
@@ -29,30 +24,3 @@ const (
 	LifecyclePostColdStart Lifecycle = "post_cold_start"
 	LifecycleStable        Lifecycle = "stable"
 )
-
-// Token is a fencing token. Each grant of a partition carries one that is
-// greater than every earlier one of the same partition, over leaders, restarts
-// and rebuilt state. A store that keeps the highest token seen per partition and
-// refuses writes with a lower one is safe from owners that have been replaced
-// and do not know it yet.
-//
-// Tokens are comparable with ==; Compare and Less order them.
-type Token struct {
-	Term    uint64 `json:"term"`
-	Version uint64 `json:"version"`
-}
-
-// Compare returns -1, 0 or +1 as t is older than, equal to or newer than u.
-func (t Token) Compare(u Token) int {
-	return cmp.Or(cmp.Compare(t.Term, u.Term), cmp.Compare(t.Version, u.Version))
-}
-
-// Less reports whether t is older than u.
-func (t Token) Less(u Token) bool { return t.Compare(u) < 0 }
-
-// IsZero reports whether t is the token of no grant.
-func (t Token) IsZero() bool { return t == Token{} }
-
-// String returns the token as "term.version"; it sorts only numerically, so use
-// Compare to order tokens.
-func (t Token) String() string { return fmt.Sprintf("%d.%d", t.Term, t.Version) }

@@ -21,7 +21,8 @@ var (
 
 // Errors of a manager's methods.
 var (
-	// ErrAlreadyStarted is returned by Start while the manager runs or starts.
+	// ErrAlreadyStarted is returned by Start while the manager runs or starts,
+	// and by Run while another Run works.
 	ErrAlreadyStarted = errors.New("parti: already started")
 	// ErrNotStarted is returned by methods that need a running manager, such
 	// as RefreshPartitions, before Start.
@@ -29,9 +30,11 @@ var (
 	// ErrStopped is returned by every method that needs a running manager
 	// after Stop, Start included: make a new manager.
 	ErrStopped = errors.New("parti: stopped")
-	// ErrInHook is returned by WaitState when it is called from a hook, which
-	// would wait for itself.
+	// ErrInHook is returned by WaitState and Run when they are called from a
+	// hook, which would wait for itself.
 	ErrInHook = errors.New("parti: called from a hook, which would wait for itself")
+	// ErrRunFunctionRequired is returned by Run when it is given no function.
+	ErrRunFunctionRequired = errors.New("parti: a function is required")
 	// ErrStableIDExhausted is returned by Start when every id between
 	// WorkerIDMin and WorkerIDMax is held by a live worker: raise WorkerIDMax.
 	ErrStableIDExhausted = errors.New("parti: all stable worker ids are taken: raise WorkerIDMax")
@@ -74,6 +77,12 @@ var (
 	// ErrConsumerUpdate is reported when the WorkerConsumerUpdater fails. It is
 	// called again.
 	ErrConsumerUpdate = errors.New("parti: consumer update failed")
+	// ErrRun is reported when a call of the function given to Run returns an
+	// error or panics; see RunError. It is called again.
+	ErrRun = errors.New("parti: work on a partition failed")
+	// ErrRunLate is reported, with ErrRun, when a call of the function given to
+	// Run goes on for HandoffTimeout after its context ended. It is waited for.
+	ErrRunLate = errors.New("parti: the call has not returned in time after its context ended")
 	// ErrHandoffForced is reported by the leader when a worker did not let go
 	// of a partition within HandoffTimeout and it was granted to the next owner
 	// nevertheless (Ownership Available), or when it is still waited for

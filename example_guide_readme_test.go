@@ -27,23 +27,17 @@ func work(ctx context.Context, url string) error {
 	src := source.NewStatic([]parti.Partition{
 		{Keys: []string{"orders", "0"}}, {Keys: []string{"orders", "1"}}, {Keys: []string{"orders", "2"}},
 	})
-	hooks := &parti.Hooks{
-		OnAssignmentChanged: func(ctx context.Context, added, removed []parti.Partition) error {
-			log.Println("take over", added, "give up", removed)
-			return nil
-		},
-	}
-	mgr, err := parti.NewManager(&parti.Config{WorkerIDMax: 63}, js, src,
-		strategy.NewConsistentHash(), parti.WithHooks(hooks))
+	mgr, err := parti.NewManager(&parti.Config{WorkerIDMax: 63}, js, src, strategy.NewConsistentHash())
 	if err != nil {
 		return err
 	}
-	if err := mgr.Start(ctx); err != nil {
-		return err
-	}
-	log.Println(mgr.WorkerID(), "owns", len(mgr.CurrentAssignment().Partitions), "partitions")
-	<-ctx.Done()
-	return mgr.Stop(context.Background())
+	// Called once for each partition that this process owns, until ctx ends.
+	return mgr.Run(ctx, func(ctx context.Context, p parti.Partition, t parti.Token) error {
+		log.Println(mgr.WorkerID(), "takes over", p, "under token", t)
+		<-ctx.Done() // work here; the partition moves, or the process is to end
+		log.Println(mgr.WorkerID(), "gives up", p)
+		return nil
+	})
 }
 
 // snippet:end

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -42,6 +41,7 @@ type run struct {
 	presence presence
 	hookCtx  *callContext
 	hooks    *hookRunner
+	runner   *runner
 	applier  *applier
 	follow   *following
 	source   userCall
@@ -88,11 +88,13 @@ func newRun(parent context.Context, m *Manager) *run {
 	}
 	r.log = &runLogger{to: m.opts.logger, group: m.cfg.core().Group, worker: m.WorkerID, now: r.clock.now}
 	// What Start was given bounds Start, not the life of the worker.
-	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(parent))
+	r.ctx, r.cancel = context.WithCancel(context.WithValue(context.WithoutCancel(parent), ownerKey{}, m))
 	r.setup, r.endSetup = context.WithCancelCause(parent)
 	r.hookCtx = newCallContext(r.ctx)
 	r.hooks = newHookRunner(m, &r.users, r.hookCtx, r.log)
-	r.applier = newApplier(r.ctx, m, &r.users, r.hooks)
+	r.runner = newRunner(m, &r.users, r.report)
+	r.runner.work = m.work
+	r.applier = newApplier(r.ctx, m, &r.users, r.hooks, r.runner)
 	r.applier.applied = func(seq uint64) { r.box.post(core.Applied{Seq: seq}) }
 	r.applier.failed = func(err error) {
 		r.report(&faultError{kind: ErrConsumerUpdate, text: err.Error(), cause: err})
@@ -192,6 +194,9 @@ func (r *run) step(ev core.Event) (ended bool) {
 	r.follow.lead(snap.Leader)
 	r.measure(snap, newest)
 	r.m.health.turned()
+	if newest != nil {
+		r.runner.sync()
+	}
 	for _, e := range effects {
 		if r.perform(e, newest) {
 			ended = true
@@ -291,5 +296,5 @@ func (r *run) awaitOver() string {
 	}
 	ours, _ := r.own.names("")
 	theirs, _ := r.users.names("")
-	return strings.Join(append(append([]string{"parti's loop"}, ours...), theirs...), ", ")
+	return listed(slices.Concat([]string{"parti's loop"}, ours, theirs))
 }

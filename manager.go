@@ -38,6 +38,7 @@ type Manager struct {
 	mu    sync.Mutex // guards what follows; held for a moment only
 	phase phase
 	run   *run  // while starting, running or stopping
+	work  *work // while Run works
 	err   error // why it ended
 	alone bool  // it ended by itself
 }

@@ -1,10 +1,10 @@
 package parti
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/arloliu/parti/internal/core"
 )
@@ -96,10 +96,10 @@ func awaited(s State) string {
 
 // stop ends a run in order, or, when its time is up, without it.
 func (r *run) stop(ctx context.Context, first bool) error {
-	hook := hookOf(ctx, r.m)
+	hook := cmp.Or(hookOf(ctx, r.m), r.runner.dontWaitFor(ctx))
 	if hook != "" {
-		// Stopping ends the context of the hook itself, which must not end
-		// stopping; its deadline counts.
+		// Stopping ends the context of the hook, or of the call of Run's
+		// function, itself, which must not end stopping; its deadline counts.
 		var cancel context.CancelFunc
 		ctx, cancel = withoutCancel(ctx)
 		defer cancel()
@@ -139,7 +139,7 @@ func (r *run) stopped(ctx context.Context, hook string) error {
 		defer cancel()
 		limit = moment.Done()
 	}
-	left := strings.Join(r.users.wait(limit, hook), ", ")
+	left := listed(r.users.wait(limit, hook))
 	switch {
 	case left == "":
 		return err

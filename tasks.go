@@ -1,8 +1,10 @@
 package parti
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -67,4 +69,15 @@ func (t *tasks) names(except string) ([]string, <-chan struct{}) {
 		t.changed = make(chan struct{})
 	}
 	return names, t.changed
+}
+
+// mostListed is how many names an error lists.
+const mostListed = 8
+
+// listed joins names for an error.
+func listed(names []string) string {
+	if more := len(names) - mostListed; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:mostListed], ", "), more)
+	}
+	return strings.Join(names, ", ")
 }
