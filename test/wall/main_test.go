@@ -12,7 +12,7 @@ func TestMain(m *testing.M) {
 	if url := os.Getenv(workerURL); url != "" { // this process is a worker of a test
 		os.Exit(workerMain(url))
 	}
-	if store := os.Getenv(storeEnv); store != "" {
+	if store := os.Getenv(storeEnv); store != "" { // likewise, one that writes to a store
 		if err := workForStore(store, os.Getenv(natsEnv)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
