@@ -195,6 +195,7 @@ func (c *Core) commitHeld() bool {
 	l.head.Version = max(l.head.Version, c.lost.version)
 	v := Token{l.term, l.head.Version + 1}
 	l.table = newTable()
+	l.now = c.now
 	u := union{best: map[string]claimed{}, holders: map[string][]holding{}, weight: map[string]int64{}}
 	for _, w := range slices.Sorted(maps.Keys(l.rebuild.held)) {
 		h, m := l.rebuild.held[w], l.members[w]
@@ -331,6 +332,7 @@ func (u *union) fill(t *table, v Token) {
 		}
 		t.owner = append(t.owner, owner)
 		t.token = append(t.token, best.token)
+		t.idle = append(t.idle, gap{})
 	}
 	for id, hs := range u.holders {
 		t.gone[id] = goneEntry{weight: u.weight[id], holders: hs}
