@@ -202,7 +202,7 @@ func (c *Core) basis(d Done, before sight) (headRecord, error) {
 		return head, fmt.Errorf("key %s: %w", c.headKeyName(), err)
 	case err != nil:
 		c.report(FaultForeignValue, "key "+c.headKeyName()+" is replaced: "+err.Error())
-		return line, nil
+		return line, nil //nolint:nilerr // what is no head is as good as none
 	}
 	c.elect.seen, c.lost.version = max(c.elect.seen, head.Term), max(c.lost.version, head.Version)
 	if before.breaks(head) || c.distrusts(head) {

@@ -168,7 +168,7 @@ func (c *Core) heldValue() []byte {
 	a := &c.adopt
 	c.beat.seq++
 	rec := heldRecord{
-		formatted: ours, Inc: c.inc, Seq: c.beat.seq, Root: max(a.head.Root, c.lost.broken), Named: a.named,
+		formatted: ours, Inc: c.inc, Seq: c.beat.seq, Root: max(a.head.Root, c.lost.broken), Named: a.named, Seen: a.seen.Term,
 		Term: max(c.elect.seen, a.seen.Term), Version: c.lost.version, Lease: max(c.lost.lease, toMillis(c.cfg.HeartbeatTTL)),
 		Grants: grantsOf(a.owned),
 	}

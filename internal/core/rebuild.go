@@ -71,7 +71,7 @@ func (c *Core) onHeldWatch(ev Watched) {
 		c.lost.broken = max(c.lost.broken, rec.Root)
 		c.raise(rec)
 		c.stepDown(w+" has seen a head that does not stand in NATS any more", false)
-	case l.head.Rebuild && rec.Term > l.term:
+	case l.head.Rebuild && (rec.Term > l.term || rec.For == 0 && rec.Seen == l.term): // of another leader, even if equal
 		c.raise(rec)
 		c.stepDown(w+" has seen a later term", false)
 	default:

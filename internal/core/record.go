@@ -167,6 +167,7 @@ type heldRecord struct {
 	// seen none, and complains that the line Root is broken.
 	For     uint64      `json:"for,omitempty"`
 	Root    uint64      `json:"rt,omitempty"`
+	Seen    uint64      `json:"s"` // the term of the head that it last obeyed
 	Term    uint64      `json:"t"` // the highest term and version it has ever seen
 	Version uint64      `json:"v"`
 	Lease   millis      `json:"ls"` // the longest of the fleet, as far as it knows
@@ -281,7 +282,7 @@ func (h *headRecord) check() error {
 }
 
 func (h *heldRecord) check() error {
-	if h.Term >= countable || h.Version >= countable || h.Root >= countable {
+	if h.Term >= countable || h.Version >= countable || h.Seen >= countable || h.Root >= countable {
 		return errCount
 	}
 	for _, d := range h.Drains {

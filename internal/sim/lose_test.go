@@ -139,6 +139,7 @@ func TestSeeds(t *testing.T) {
 		155, // a heartbeat was lost, and its dead worker could not be revoked
 		189, // a leader key rolled back: a follower took later revisions for old ones
 		237, // ids were lost, and a newcomer took one that was in use
+		263, // a worker had seen the very term that another one took to rebuild
 		326, // the same, and the revision of the holder repeated
 	} {
 		w, err := simulate(seed, func(*World) {})
