@@ -36,6 +36,8 @@ type Config struct {
 	ColdStartWindow time.Duration `yaml:"coldStartWindow"`
 	// ColdStartSettle ends the cold start early when no new worker came for so
 	// long. At least ColdStartWindow switches that off. Default 2 s.
+	// In [OwnershipExclusive] the very first cold start of a fleet, which finds no
+	// assignment, lasts HeartbeatTTL and the grace at least.
 	ColdStartSettle time.Duration `yaml:"coldStartSettle"`
 	// PlannedScaleWindow is how long the leader waits after a join or a graceful
 	// leave for more of them, and for a leaver's id to return. Default 10 s.

@@ -22,6 +22,8 @@ func (r *run) perform(e core.Effect, newest *application) (ended bool) {
 		r.watches.add(e)
 	case core.Unwatch:
 		r.watches.end(e.ID)
+	case core.Rebind:
+		r.rebind()
 	case core.Source:
 		r.own.start("listing partitions", func() { r.box.post(r.list(e)) })
 	case core.Plan:

@@ -1,6 +1,8 @@
 package parti_test
 
 import (
+	"errors"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -100,41 +102,133 @@ func thenCrash(t *testing.T, parts int, ws ...*worker) {
 	check(t, parts, ws...)
 }
 
-func TestBucketIsLost(t *testing.T) {
-	for _, bucket := range []string{"stableid", "election", "heartbeat", "assignment"} {
-		for _, mode := range []parti.Ownership{parti.OwnershipAvailable, parti.OwnershipExclusive} {
-			t.Run(bucket+" "+string(mode), func(t *testing.T) {
-				partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-					parts := fleettest.Numbered(30)
-					ws := newWorkers(t, srv, 3, parti.Config{Ownership: mode}, source.NewStatic(parts))
-					startAll(t, ws...)
-					time.Sleep(10 * time.Minute)
-					o := watchOwners(parts, ws...)
-					if err := admin(t, srv).DeleteStream(t.Context(), "KV_parti-"+bucket); err != nil {
-						t.Fatal(err)
-					}
-					time.Sleep(90 * time.Second)
-					o.end(t, 15*time.Second)
-					thenCrash(t, 30, ws...)
-				})
-			})
+// unmoved fails if a worker was given, or gave up, a partition.
+func unmoved(t *testing.T, ws ...*worker) {
+	t.Helper()
+	for _, w := range ws {
+		if n := w.moved(); n != 0 {
+			t.Errorf("%s: %d partitions moved", w.WorkerID(), n)
 		}
 	}
 }
 
-func TestServerLosesEverything(t *testing.T) {
+// tokens are those of all that is owned.
+func tokens(ws ...*worker) map[string]parti.Token {
+	all := map[string]parti.Token{}
+	for _, w := range ws {
+		for _, p := range w.CurrentAssignment().Partitions {
+			all[p.ID()], _ = w.Owns(p)
+		}
+	}
+	return all
+}
+
+// noneOlder fails if a partition has a token older than before.
+func noneOlder(t *testing.T, before map[string]parti.Token, ws ...*worker) {
+	t.Helper()
+	for id, token := range tokens(ws...) {
+		if token.Less(before[id]) {
+			t.Errorf("partition %s has token %v, had %v", id, token, before[id])
+		}
+	}
+}
+
+var bucketNames = []string{"stableid", "election", "heartbeat", "assignment"}
+
+// loseBuckets deletes buckets of a running fleet, which makes them anew: nothing
+// moves, and no partition is ever without an owner.
+func loseBuckets(t *testing.T, mode parti.Ownership, buckets ...string) {
+	t.Helper()
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-		cfg := parti.Config{KVBucket: parti.KVBucketConfig{Storage: parti.StorageMemory}}
 		parts := fleettest.Numbered(30)
-		ws := newWorkers(t, srv, 3, cfg, source.NewStatic(parts))
+		ws := newWorkers(t, srv, 3, parti.Config{Ownership: mode}, source.NewStatic(parts))
 		startAll(t, ws...)
 		time.Sleep(10 * time.Minute)
+		before := tokens(ws...)
 		o := watchOwners(parts, ws...)
-		srv.RestartEmpty()
+		for _, b := range buckets {
+			if err := admin(t, srv).DeleteStream(t.Context(), "KV_parti-"+b); err != nil {
+				t.Fatal(err)
+			}
+		}
 		time.Sleep(90 * time.Second)
-		o.end(t, 100*time.Millisecond)
+		o.end(t, 10*time.Millisecond)
+		unmoved(t, ws...)
+		noneOlder(t, before, ws...)
 		thenCrash(t, 30, ws...)
 	})
+}
+
+func TestBucketIsLost(t *testing.T) {
+	for _, mode := range []parti.Ownership{parti.OwnershipAvailable, parti.OwnershipExclusive} {
+		for _, bucket := range bucketNames {
+			t.Run(bucket+" "+string(mode), func(t *testing.T) { loseBuckets(t, mode, bucket) })
+		}
+		t.Run("all "+string(mode), func(t *testing.T) { loseBuckets(t, mode, bucketNames...) })
+	}
+}
+
+func TestServerLosesEverything(t *testing.T) {
+	for _, mode := range []parti.Ownership{parti.OwnershipAvailable, parti.OwnershipExclusive} {
+		t.Run(string(mode), func(t *testing.T) {
+			partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+				cfg := parti.Config{Ownership: mode, KVBucket: parti.KVBucketConfig{Storage: parti.StorageMemory}}
+				parts := fleettest.Numbered(30)
+				ws := newWorkers(t, srv, 3, cfg, source.NewStatic(parts))
+				startAll(t, ws...)
+				time.Sleep(10 * time.Minute)
+				before := tokens(ws...)
+				o := watchOwners(parts, ws...)
+				srv.Restart()
+				time.Sleep(90 * time.Second)
+				o.end(t, 10*time.Millisecond)
+				unmoved(t, ws...)
+				noneOlder(t, before, ws...)
+				thenCrash(t, 30, ws...)
+			})
+		})
+	}
+}
+
+// TestStateIsRolledBack restores a backup that is older than the last join: the
+// head, terms and revisions go back. What workers hold counts.
+func TestStateIsRolledBack(t *testing.T) {
+	for _, mode := range []parti.Ownership{parti.OwnershipAvailable, parti.OwnershipExclusive} {
+		t.Run(string(mode), func(t *testing.T) {
+			partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+				parts := fleettest.Numbered(30)
+				ws := newWorkers(t, srv, 3, parti.Config{Ownership: mode}, source.NewStatic(parts))
+				startAll(t, ws[:2]...)
+				time.Sleep(time.Minute)
+				backup := t.TempDir()
+				srv.Shutdown()
+				if err := os.CopyFS(backup, os.DirFS(srv.StoreDir())); err != nil {
+					t.Fatal(err)
+				}
+				srv.Restart()
+				startAll(t, ws[2])
+				time.Sleep(time.Minute)
+				check(t, 30, ws...)
+				had := []int{ws[0].moved(), ws[1].moved(), ws[2].moved()}
+				before := tokens(ws...)
+				o := watchOwners(parts, ws...)
+				srv.Shutdown()
+				if err := errors.Join(os.RemoveAll(srv.StoreDir()), os.CopyFS(srv.StoreDir(), os.DirFS(backup))); err != nil {
+					t.Fatal(err)
+				}
+				srv.Restart()
+				time.Sleep(90 * time.Second)
+				o.end(t, 10*time.Millisecond)
+				for i, w := range ws {
+					if n := w.moved() - had[i]; n != 0 {
+						t.Errorf("%s: %d partitions moved", w.WorkerID(), n)
+					}
+				}
+				noneOlder(t, before, ws...)
+				thenCrash(t, 30, ws...)
+			})
+		})
+	}
 }
 
 // TestHeadIsLost deletes the head while everybody lives: workers keep what they
@@ -147,15 +241,14 @@ func TestHeadIsLost(t *testing.T) {
 				ws := newWorkers(t, srv, 3, parti.Config{Ownership: mode}, source.NewStatic(parts))
 				startAll(t, ws...)
 				time.Sleep(time.Minute)
-				token, _ := ws[0].Owns(ws[0].CurrentAssignment().Partitions[0])
+				before := tokens(ws...)
 				o := watchOwners(parts, ws...)
 				deleteHead(t, srv)
 				time.Sleep(time.Minute)
 				o.end(t, 50*time.Millisecond)
 				check(t, 30, ws...)
-				if now, _ := ws[0].Owns(ws[0].CurrentAssignment().Partitions[0]); !token.Less(now) {
-					t.Errorf("token %v, was %v", now, token)
-				}
+				unmoved(t, ws...)
+				noneOlder(t, before, ws...)
 			})
 		})
 	}

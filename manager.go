@@ -100,9 +100,7 @@ func (m *Manager) coreConfig(store kvStore, startup time.Duration) core.Config {
 	c.Agent = m.opts.agent != nil
 	c.Host, _ = os.Hostname() // for people: may be empty
 	c.Process = currentProcess()
-	for b := range c.Buckets {
-		c.Buckets[b] = store.Created(b)
-	}
+	c.Buckets = creationTimes(store)
 	return c
 }
 

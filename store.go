@@ -171,7 +171,7 @@ func (q *opQueue) perform(op queuedOp) core.Done {
 		if d.Err != core.Conflict && d.Err != core.NotFound {
 			d.Text = q.causes.note(core.FaultKV, err)
 		}
-		if errors.Is(err, natskv.ErrBucketGone) {
+		if bucketGone(err) {
 			q.gone()
 		}
 	}
@@ -196,39 +196,70 @@ func errKind(err error) core.ErrKind {
 	return core.Ambiguous
 }
 
-// rebound keeps rebinding to one attempt at a time, and not too many.
+// bucketGone tells whether a bucket may not exist any more.
+func bucketGone(err error) bool {
+	return errors.Is(err, natskv.ErrBucketGone) || errors.Is(err, natskv.ErrUnserved)
+}
+
+// rebound keeps looking at the buckets to one attempt at a time, and not too many.
 type rebound struct {
-	mu   sync.Mutex
-	busy bool
+	mu    sync.Mutex
+	busy  bool
+	again bool // asked for while busy
 }
 
 // rebindEvery is the least time between two attempts to create lost buckets.
 const rebindEvery = time.Second
 
-// rebind creates buckets that are gone, beside the loop. The core learns of it
-// by finding its keys absent.
+// rebind looks at the buckets and creates those that are gone, beside the loop.
+// The core compares their creation times with those that it knew.
 func (r *run) rebind() {
-	r.rebound.mu.Lock()
-	defer r.rebound.mu.Unlock()
-	if r.rebound.busy {
-		return
+	if r.rebound.begin() {
+		r.own.start("looking at the buckets", func() {
+			for again := true; again; again = r.rebound.more() {
+				r.rebindOnce()
+			}
+		})
 	}
-	r.rebound.busy = true
-	r.own.start("creating lost buckets", func() {
-		ctx, cancel := context.WithTimeout(r.ctx, r.m.cfg.OperationTimeout)
-		defer cancel()
-		r.log.Warn("a bucket is gone, creating it again")
-		if err := r.store.Rebind(ctx); err != nil && r.ctx.Err() == nil {
-			r.report(openError(err))
-		}
-		select {
-		case <-time.After(rebindEvery):
-		case <-r.ctx.Done():
-		}
-		r.rebound.mu.Lock()
-		defer r.rebound.mu.Unlock()
-		r.rebound.busy = false
-	})
+}
+
+func (r *run) rebindOnce() {
+	ctx, cancel := context.WithTimeout(r.ctx, r.m.cfg.OperationTimeout)
+	defer cancel()
+	if err := r.store.Rebind(ctx); err == nil {
+		r.box.post(core.Rebound{Created: creationTimes(r.store)})
+	} else if r.ctx.Err() == nil && (errors.Is(err, natskv.ErrBucket) || errors.Is(err, natskv.ErrPermission)) {
+		r.report(openError(err)) // other failures, operations tell
+	}
+	select {
+	case <-time.After(rebindEvery):
+	case <-r.ctx.Done():
+	}
+}
+
+// begin tells whether nobody is at it.
+func (b *rebound) begin() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.again = b.busy
+	idle := !b.busy
+	b.busy = true
+	return idle
+}
+
+// more tells whether somebody has asked meanwhile.
+func (b *rebound) more() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.busy, b.again = b.again, false
+	return b.busy
+}
+
+func creationTimes(s kvStore) (created [core.NumBuckets]string) {
+	for b := range created {
+		created[b] = s.Created(b)
+	}
+	return created
 }
 
 // watches are the watches that the core has asked for.
@@ -264,7 +295,7 @@ func (ws *watches) add(w core.Watch) {
 		}
 		end()
 		ws.post(core.WatchLost{Watch: w.ID})
-		if errors.Is(err, natskv.ErrBucketGone) {
+		if bucketGone(err) {
 			ws.gone()
 		}
 	})

@@ -17,6 +17,8 @@ type adoption struct {
 	val       []byte
 	seen      version // of the latest head obeyed in this life
 	lifecycle string
+	// letting: given up, and the shell may still work on it.
+	letting   map[string]Owned
 	confirmed time.Duration // when the assignment was last known to be current
 	looked    time.Duration // when the head was last seen or found absent, whatever it was
 
@@ -28,12 +30,16 @@ type adoption struct {
 	// applied is what the shell has put into force; the heartbeat carries it.
 	applied version
 
+	missing ref           // payload that was not found
+	missed  time.Duration // when it first was not
+
 	fetching bool
 	again    bool // the head changed while a payload was being read
 	tries    int
 	applySeq uint64
 	applying map[uint64]applyState
 	reading  bool // the head is being read
+	reread   bool // and once more, since that may have begun too early
 }
 
 // applyState is what becomes true when an Apply is answered.
@@ -45,13 +51,23 @@ type applyState struct {
 }
 
 func (c *Core) onHeadWatch(ev Watched) {
-	if ev.Deleted {
-		c.lostHead()
+	if ev.Key == "" || ev.Deleted { // an absent head is not obeyed; a read tells whether it is
+		if c.adopt.seen != (version{}) {
+			c.verifyHead()
+		}
+		return
 	}
-	if ev.Key == "" || ev.Deleted {
-		return // an absent head is not obeyed
+	c.sawHead(ev.Val, ev.Rev, nil)
+}
+
+// verifyHead reads the head, since a watch showed what may be late and may be a
+// sign of loss.
+func (c *Core) verifyHead() {
+	if c.adopt.reading {
+		c.adopt.reread = true
+		return
 	}
-	c.sawHead(ev.Val, ev.Rev)
+	c.readHead()
 }
 
 // readHead reads the head from the stream leader: what the watch missed.
@@ -63,22 +79,30 @@ func (c *Core) readHead() {
 	if c.adopt.reading || !c.conn.up {
 		return
 	}
-	c.adopt.reading = true
+	c.adopt.reading, c.adopt.reread = true, false
+	before := c.sight()
 	c.kv(KV{Verb: Get, Bucket: Assignments, Key: c.headKeyName()}, false, func(d Done) {
 		c.adopt.reading = false
 		switch d.Err {
 		case OK:
-			c.sawHead(d.Val, d.Rev)
+			c.sawHead(d.Val, d.Rev, &before)
 		case NotFound: // not obeyed, but known
 			c.adopt.looked = c.now
-			c.lostHead()
+			if c.life.phase == running && c.claim.held && !c.life.stopping() && before.at != (version{}) {
+				c.headLost("the head is gone")
+			}
 		default:
+		}
+		if c.adopt.reread {
+			c.readHead()
 		}
 		c.measure(MetricCacheAge, (c.now - c.adopt.confirmed).Seconds(), "")
 	})
 }
 
-func (c *Core) sawHead(val []byte, rev uint64) {
+// sawHead takes in a head. before is what was known when its reading began; nil if
+// it was watched, and may be late.
+func (c *Core) sawHead(val []byte, rev uint64, before *sight) {
 	a := &c.adopt
 	if c.life.phase != running || !c.claim.held || c.life.stopping() {
 		return
@@ -96,8 +120,15 @@ func (c *Core) sawHead(val []byte, rev uint64) {
 		}
 		return
 	}
-	if head.at().less(a.seen) {
-		c.report(FaultVersion, "head "+head.at().String()+" is older than "+a.seen.String()+", which was seen before")
+	c.elect.seen, c.lost.version = max(c.elect.seen, head.Term), max(c.lost.version, head.Version)
+	switch {
+	case before == nil && (c.sight().breaks(head) || c.distrusts(head)):
+		c.verifyHead()
+		return
+	case before != nil && (before.breaks(head) || c.distrusts(head)):
+		c.headLost("head " + head.at().String() + " does not continue " + a.seen.String() + ", which was seen before")
+		return
+	case c.sight().breaks(head): // the answer is late
 		return
 	}
 	if c.cfg.App != "" && head.App != "" && head.App != c.cfg.App {
@@ -105,19 +136,15 @@ func (c *Core) sawHead(val []byte, rev uint64) {
 		return
 	}
 	a.head, a.val, a.rev, a.seen, a.confirmed = head, val, rev, head.at(), c.now
-	c.elect.seen = max(c.elect.seen, head.Term)
 	if c.elect.phase == leads && head.Term > c.elect.term {
 		c.stepDown("another leader took term "+strconv.FormatUint(head.Term, 10), true)
 	}
 	c.sawCommit(head.at(), head.LeaderInc, rev)
-	c.obey()
-}
-
-// lostHead makes a leader without a head begin anew.
-func (c *Core) lostHead() {
-	if c.leading() {
-		c.stepDown("the head is gone", false)
+	c.headFound(head)
+	if head.Created != "" && head.Created != c.cfg.Buckets[Assignments] {
+		c.emit(Rebind{})
 	}
+	c.obey()
 }
 
 // obey acts on the latest head: it fetches the own payload when the head names
@@ -146,9 +173,6 @@ func (c *Core) obey() {
 		a.lifecycle = a.head.Lifecycle
 		if len(a.applying) == 0 {
 			a.applied = a.seen
-			if named && a.head.Seats[i].Clear != (version{}) {
-				c.renew(&c.hbKey) // the leader waits for it
-			}
 		} else {
 			c.apply(a.owned, true)
 		}
@@ -174,7 +198,7 @@ func (c *Core) fetch(want ref) {
 	inc := c.inc
 	c.getPart(want, a.base, func(g partRead, d Done) {
 		a.fetching = false
-		if c.inc != inc || c.life.stopping() || c.life.renaming {
+		if c.inc != inc || c.life.stopping() || c.life.renaming || a.head.Rebuild {
 			return
 		}
 		if a.again {
@@ -191,7 +215,15 @@ func (c *Core) fetch(want ref) {
 			return
 		}
 		if d.Err == OK || d.Err == NotFound {
-			c.report(FaultVersion, "key "+c.partKey(want)+" is missing or does not match the head; what is held is kept")
+			if a.missing == want && a.confirmed > a.missed { // the head that names it was read since
+				c.headLost("key " + c.partKey(want) + " is missing or does not match the head")
+				return
+			}
+			if a.missing != want {
+				a.missing, a.missed = want, c.now
+				c.report(FaultVersion, "key "+c.partKey(want)+" is missing or does not match the head; what is held is kept")
+			}
+			c.verifyHead()
 		}
 		a.tries++
 		c.timer.set(timerReread, c.now+c.backoff(a.tries))
@@ -216,7 +248,8 @@ func (c *Core) apply(owned []Owned, named bool) {
 		}
 		owned = kept
 	}
-	gave := givesUp(a.owned, owned)
+	gave := givesUp(a.owned, owned) || len(a.letting) > 0
+	a.let(owned)
 	a.owned, a.named, a.void = owned, named, a.void && !named
 	a.lifecycle = a.head.Lifecycle
 	a.applySeq++
@@ -226,6 +259,19 @@ func (c *Core) apply(owned []Owned, named bool) {
 	a.applying[a.applySeq] = applyState{at: a.seen, gave: gave, empty: len(owned) == 0 && !named, named: named}
 	c.measure(MetricPartitions, float64(len(owned)), "")
 	c.emit(Apply{Seq: a.applySeq, Term: a.seen.Term, Version: a.seen.Version, Lifecycle: a.lifecycle, Owned: owned})
+}
+
+// let notes what the shell may still work on once owned is all that it is given.
+func (a *adoption) let(owned []Owned) {
+	if a.letting == nil {
+		a.letting = map[string]Owned{}
+	}
+	for _, o := range a.owned {
+		a.letting[o.ID] = o
+	}
+	for _, o := range owned {
+		delete(a.letting, o.ID)
+	}
 }
 
 // givesUp tells whether a partition of old, or its grant, is missing from cur.
@@ -263,6 +309,9 @@ func (c *Core) onApplied(ev Applied) {
 			gave = gave || s.gave
 			delete(a.applying, seq)
 		}
+	}
+	if len(a.applying) == 0 {
+		clear(a.letting)
 	}
 	if st.named {
 		a.applied = st.at

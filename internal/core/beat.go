@@ -22,7 +22,7 @@ func (c *Core) beatValue() []byte {
 		Window: toMillis(c.cfg.PlannedScaleWindow), Exclusive: c.cfg.Exclusive,
 		Allowance: toMillis(c.conn.allowance), Server: c.conn.server,
 		Applied: c.adopt.applied, List: c.refresh.digest, Refresh: c.refresh.count,
-		Leaving: c.beat.leaving, Released: c.beat.released,
+		Leaving: c.beat.leaving, Released: c.beat.released, Took: c.claim.took,
 		Answered: c.beat.answered,
 		Capacity: declared(c.cfg.Capacity), Labels: c.cfg.Labels,
 	})
@@ -59,7 +59,12 @@ func (c *Core) beatLost(val []byte, rev uint64) {
 	case err == nil && rec.Revoked != 0 && c.mine(rec.Inc): // one that has ended anyway
 		c.hbKey.rev = rev
 		c.renew(&c.hbKey)
+	case !c.hbKey.written && err == nil && c.claim.took == "" && !rec.Released && rec.Revoked == 0:
+		c.giveBackID(rec.Inc)
 	case !c.hbKey.written:
+		if err == nil && (rec.Released || rec.Revoked != 0) {
+			c.claim.took = rec.Inc
+		}
 		c.hbKey.rev = rev
 		c.renew(&c.hbKey)
 	default:
@@ -94,6 +99,31 @@ func (c *Core) inspectID(hbRev uint64) {
 	})
 }
 
+// giveBackID goes on to another id, since somebody sends heartbeats under this
+// one: its key was lost, and its holder will write it again.
+func (c *Core) giveBackID(inc string) {
+	n := c.claim.number
+	c.log(Warn, "worker id is in use", "id", c.worker(), "incarnation", inc)
+	spoken := c.claim.spoken
+	if spoken == nil {
+		spoken = map[int]string{}
+	}
+	spoken[n] = inc
+	c.deactivate(&c.hbKey)
+	c.release(&c.idKey, func(bool) {})
+	c.dropTicket(func() {})
+	c.claim.held = false
+	c.unwant(watchLeader)
+	c.unwant(watchHeads)
+	c.nextIncarnation()
+	if c.life.stopping() {
+		c.resumeStop()
+		return
+	}
+	c.startClaim()
+	c.claim.spoken = spoken
+}
+
 // loseID stops owning at once and claims another id, in the same process.
 func (c *Core) loseID(why string) {
 	if !c.claim.held {
@@ -106,6 +136,7 @@ func (c *Core) loseID(why string) {
 	c.stepDown("the worker id was lost", false)
 	c.deactivate(&c.idKey)
 	c.deactivate(&c.hbKey)
+	c.deactivate(&c.heldKey) // under the id that was lost
 	c.timer.clear(timerLease)
 	c.dropTicket(func() {})
 	c.claim.held = false
@@ -161,6 +192,7 @@ func (c *Core) letGo() {
 	c.nextIncarnation()
 	c.renew(&c.idKey)
 	c.renew(&c.hbKey)
+	c.renew(&c.heldKey)
 }
 
 func (c *Core) nextIncarnation() {

@@ -32,7 +32,11 @@ type claim struct {
 	checked bool         // processes of this host have been asked for
 	dead    map[int]bool // ids whose process on this host is dead
 	await   int          // an id that somebody else must be seen to hold; -1 = none
-	judging bool         // all ids are taken; their holders are being watched
+	// spoken are free ids under which somebody sends heartbeats: their keys were
+	// lost, and are not for the taking.
+	spoken  map[int]string
+	took    string // incarnation that has let go of the id that is claimed, as far as is known
+	judging bool   // all ids are taken; their holders are being watched
 	judged  time.Duration
 	asked   bool // the silent ones have been asked for
 }
@@ -193,7 +197,7 @@ func (c *Core) tryClaim() {
 func (c *Core) freeIDs(n int) []int {
 	var free []int
 	for i := c.cfg.IDMin; i <= c.cfg.IDMax && len(free) < n; i++ {
-		if _, taken := c.claim.ids[i]; !taken {
+		if _, taken := c.claim.ids[i]; !taken && c.claim.spoken[i] == "" {
 			free = append(free, i)
 		}
 	}
@@ -254,7 +258,10 @@ func (c *Core) takeTicket() {
 
 // takeID claims id n: a free one (rev 0), or one whose holder is known dead.
 func (c *Core) takeID(n int, rev uint64) {
-	c.claim.busy, c.claim.number = true, n
+	c.claim.busy, c.claim.number, c.claim.took = true, n, ""
+	if rev != 0 || c.claim.dead[n] {
+		c.claim.took = c.claim.ids[n].rec.Inc
+	}
 	began := c.now
 	op := KV{Verb: Create, Bucket: IDs, Key: c.idKeyName(n), Val: c.idValue()}
 	if rev != 0 {

@@ -15,7 +15,6 @@ import (
 type commit struct {
 	busy      bool
 	lifecycle string // of the next head; "" = as it is
-	planned   bool   // a plan was made in this leadership
 	head      headRecord
 	files     []file
 	waiting   int // files whose answer is awaited
@@ -42,7 +41,8 @@ func (c *Core) startCommit() {
 	v := l.head.Version + 1
 	head := headRecord{
 		formatted: ours, Term: l.term, Version: v, Leader: c.worker(), LeaderInc: c.inc, Lifecycle: l.head.Lifecycle,
-		Created: c.cfg.Buckets[Assignments], App: l.head.App, List: l.list.Digest, Rebuild: l.head.Rebuild && !k.planned,
+		Created: c.cfg.Buckets[Assignments], App: l.head.App, List: l.list.Digest,
+		Root: l.head.Root, Base: l.head.Base, Lease: toMillis(c.longestLease()),
 	}
 	if k.lifecycle != "" {
 		head.Lifecycle, k.lifecycle = k.lifecycle, ""
@@ -96,12 +96,12 @@ func (c *Core) startCommit() {
 				s.drain = ref{}
 			}
 		}
-		if s.retired && s.drain.none() && s.clear == (version{}) {
+		if s.retired && s.drain.none() {
 			l.seats[i] = nil
 			delete(l.byName, s.worker)
 			continue
 		}
-		hs := headSeat{Worker: s.worker, Inc: s.inc, Part: s.part, Drain: s.drain, Vacant: s.vacant, Clear: s.clear, Capacity: declared(s.capacity)}
+		hs := headSeat{Worker: s.worker, Inc: s.inc, Part: s.part, Drain: s.drain, Vacant: s.vacant, Capacity: declared(s.capacity)}
 		if s.away {
 			hs.Away = max(1, toMillis(s.awaySince+s.awayFor-c.now))
 		}
@@ -226,7 +226,7 @@ func (c *Core) inspectHead() {
 		head, err := decode[headRecord](d.Val)
 		switch {
 		case d.Err == NotFound:
-			c.stepDown("the head is gone", false)
+			c.headLost("the head is gone")
 		case d.Err != OK:
 			c.commitLater()
 		case err != nil:
@@ -236,6 +236,8 @@ func (c *Core) inspectHead() {
 			c.stepDown("another leader wrote the head", true)
 		case head.Version == v:
 			c.committed(d.Rev)
+		case head.Version < l.head.Version:
+			c.headLost("head " + head.at().String() + " is older than " + l.head.at().String() + ", which was written")
 		default:
 			l.rev = d.Rev
 			c.commitLater()

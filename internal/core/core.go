@@ -38,6 +38,8 @@ type Core struct {
 	idKey    renewal
 	hbKey    renewal
 	leadKey  renewal
+	heldKey  renewal
+	lost     losses
 	beat     beat
 	elect    election
 	lead     *leader // non-nil from the moment that the term is taken
@@ -176,6 +178,8 @@ func (c *Core) handle(ev Event) {
 		c.onProbed(ev)
 	case Notice:
 		c.onNotice(ev)
+	case Rebound:
+		c.onRebound(ev)
 	}
 }
 
@@ -276,7 +280,7 @@ func (c *Core) onConnected(ev Connected) {
 	c.conn.up, c.conn.since = true, c.now
 	c.log(Info, "connected to NATS", "server", ev.Server)
 	c.degradedConnected()
-	for _, r := range []*renewal{&c.idKey, &c.hbKey, &c.leadKey} {
+	for _, r := range []*renewal{&c.idKey, &c.hbKey, &c.leadKey, &c.heldKey} {
 		if r.active { // what was under way is not waited for: its answer is lost
 			r.epoch++
 			r.busy = false

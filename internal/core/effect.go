@@ -55,6 +55,10 @@ type (
 	// Unwatch ends a watch. Events of it that come later are ignored.
 	Unwatch struct{ ID WatchID }
 
+	// Rebind asks to look at the buckets, and to create those that are gone;
+	// answered by [Rebound], perhaps once for several.
+	Rebind struct{}
+
 	// Source asks for the list of partitions, answered by [Done] within
 	// OperationTimeout.
 	Source struct{ Op OpID }
@@ -205,6 +209,7 @@ const (
 func (KV) effect()           {}
 func (Watch) effect()        {}
 func (Unwatch) effect()      {}
+func (Rebind) effect()       {}
 func (Source) effect()       {}
 func (Plan) effect()         {}
 func (Agent) effect()        {}

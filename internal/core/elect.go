@@ -2,6 +2,7 @@ package core
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 )
@@ -15,6 +16,7 @@ import (
 type election struct {
 	rec     leaderRecord
 	rev     uint64 // of the leader key; 0 = absent
+	shown   uint64 // the latest revision that the present watch has shown
 	free    uint64 // rev when the own campaign began: what was judged then
 	changed time.Duration
 	peer    peer   // the leader
@@ -56,6 +58,7 @@ const (
 func (c *Core) leading() bool { return c.elect.phase == leads && c.lead != nil }
 
 func (c *Core) leaderWatchBegins() {
+	c.elect.shown = 0 // revisions may have gone back
 	if c.elect.phase == follower {
 		c.elect.rev, c.elect.rec = 0, leaderRecord{}
 	}
@@ -63,9 +66,10 @@ func (c *Core) leaderWatchBegins() {
 
 func (c *Core) onLeaderWatch(ev Watched) {
 	e := &c.elect
-	if ev.Key == "" || ev.Rev <= e.rev && !ev.Deleted {
+	if ev.Key == "" || ev.Rev <= e.shown {
 		return
 	}
+	e.shown = ev.Rev
 	if ev.Deleted {
 		e.rev, e.rec, e.last = 0, leaderRecord{}, predecessor{}
 		e.peer.meet("")
@@ -162,25 +166,14 @@ func (c *Core) campaign() {
 func (c *Core) campaignHead() {
 	e := &c.elect
 	e.phase = readsHead
-	epoch := e.epoch
+	epoch, before := e.epoch, c.sight()
 	c.kv(KV{Verb: Get, Bucket: Assignments, Key: c.headKeyName(), Timeout: c.cfg.ElectionTimeout}, false, func(d Done) {
 		if e.epoch != epoch || e.phase != readsHead {
 			return
 		}
-		var head headRecord
-		switch d.Err {
-		case OK:
-			rec, err := c.readableHead(d)
-			if err != nil {
-				c.campaignFailed("key " + c.headKeyName() + ": " + err.Error())
-				return
-			}
-			head = rec
-		case NotFound:
-			d.Rev = 0
-			head = lostHead
-		default:
-			c.campaignFailed("read the head: " + d.Text)
+		head, err := c.basis(d, before)
+		if err != nil {
+			c.campaignFailed("read the head: " + err.Error())
 			return
 		}
 		e.term = max(head.Term, e.seen, c.adopt.seen.Term) + 1
@@ -191,22 +184,36 @@ func (c *Core) campaignHead() {
 	})
 }
 
-// lostHead stands for a head that does not exist. Perhaps no fleet ever was;
-// perhaps it was lost, and workers hold what it named.
-var lostHead = headRecord{Lifecycle: lifecycleColdStart, Rebuild: true}
-
-// readableHead decodes a head that was read. One that is not a head at all is
-// as good as lost; one of a later version is not to be touched.
-func (c *Core) readableHead(d Done) (headRecord, error) {
+// basis is the head on which a new term goes on, as it was read. One that is
+// absent, that does not continue what was seen, or that is no head at all gives
+// way to a new line: perhaps no fleet ever was; perhaps workers hold what was
+// lost. One of a later version is not to be touched.
+func (c *Core) basis(d Done, before sight) (headRecord, error) {
+	line := headRecord{Lifecycle: lifecycleColdStart, Rebuild: true, Version: c.lost.version, Lease: c.lost.lease}
+	if d.Err == NotFound {
+		return line, nil
+	}
+	if d.Err != OK {
+		return line, errors.New(d.Text)
+	}
 	head, err := decode[headRecord](d.Val)
-	if d.Err != OK || err == nil {
-		return head, err
+	switch {
+	case errors.Is(err, errNewer):
+		return head, fmt.Errorf("key %s: %w", c.headKeyName(), err)
+	case err != nil:
+		c.report(FaultForeignValue, "key "+c.headKeyName()+" is replaced: "+err.Error())
+		return line, nil //nolint:nilerr // what is no head is as good as none
 	}
-	if errors.Is(err, errNewer) {
-		return head, err
+	c.elect.seen, c.lost.version = max(c.elect.seen, head.Term), max(c.lost.version, head.Version)
+	if before.breaks(head) || c.distrusts(head) {
+		c.lost.broken = max(c.lost.broken, c.adopt.head.Root, head.Root)
+		line.App, line.Version = head.App, c.lost.version
+		return line, nil
 	}
-	c.report(FaultForeignValue, "key "+c.headKeyName()+" is replaced: "+err.Error())
-	return lostHead, nil
+	if head.Rebuild {
+		head.Version = c.lost.version
+	}
+	return head, nil
 }
 
 func (c *Core) campaignKey(head headRecord, headRev uint64) {
@@ -273,6 +280,10 @@ func (c *Core) takeTerm(head headRecord, headRev uint64) {
 		c.foreignApp(head.App)
 		return
 	}
+	head.Base = head.at()
+	if head.Rebuild {
+		head.Root, head.Base = e.term, version{Term: e.term}
+	}
 	head.formatted, head.Term, head.Leader, head.LeaderInc, head.Window = ours, e.term, c.worker(), c.inc, 0
 	if c.cfg.App != "" {
 		head.App = c.cfg.App
@@ -291,7 +302,7 @@ func (c *Core) takeTerm(head headRecord, headRev uint64) {
 			e.seen = max(e.seen, e.term)
 			c.loadLeader(head, d.Rev)
 		case Conflict, NotFound, Ambiguous:
-			c.rereadTerm()
+			c.rereadTerm(headRev)
 		default:
 			c.campaignFailed("take the term: " + d.Text)
 		}
@@ -300,21 +311,21 @@ func (c *Core) takeTerm(head headRecord, headRev uint64) {
 
 // rereadTerm looks at a head that is not as expected: an own write that arrived,
 // a last commit of the former leader, or a leader with a higher term.
-func (c *Core) rereadTerm() {
+func (c *Core) rereadTerm(expected uint64) {
 	e := &c.elect
-	epoch := e.epoch
+	epoch, before := e.epoch, c.sight()
 	c.kv(KV{Verb: Get, Bucket: Assignments, Key: c.headKeyName(), Timeout: c.cfg.ElectionTimeout}, true, func(d Done) {
 		if e.epoch != epoch || e.phase != takesTerm {
 			return
 		}
-		if d.Err == NotFound {
-			c.takeTerm(lostHead, 0)
-			return
-		}
-		head, err := c.readableHead(d)
+		head, err := c.basis(d, before)
 		switch {
-		case d.Err != OK || err != nil:
-			c.campaignFailed("take the term: read the head: " + d.Text)
+		case err != nil:
+			c.campaignFailed("take the term: read the head: " + err.Error())
+		case d.Err == NotFound && expected == 0:
+			c.takeTerm(head, 0)
+		case head.Term == 0:
+			c.campaignFailed("take the term: the head was lost meanwhile")
 		case head.Term == e.term && head.LeaderInc == c.inc:
 			c.loadLeader(head, d.Rev)
 		case head.Term >= e.term:

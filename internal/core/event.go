@@ -75,6 +75,10 @@ type (
 	// Notices may be late, and may be lost.
 	Notice struct{ Name string }
 
+	// Rebound tells the creation times of the buckets, "" where it is not known:
+	// after some of them were created anew, or in answer to [Rebind].
+	Rebound struct{ Created [NumBuckets]string }
+
 	// Refresh asks to read the list of partitions again; answered by a
 	// [Refreshed] effect with the same ID.
 	Refresh struct{ ID uint64 }
@@ -95,6 +99,7 @@ func (WatchLost) event()    {}
 func (Applied) event()      {}
 func (Probed) event()       {}
 func (Notice) event()       {}
+func (Rebound) event()      {}
 func (Refresh) event()      {}
 func (ListChanged) event()  {}
 

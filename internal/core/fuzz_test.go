@@ -25,6 +25,8 @@ var hostile = []string{
 	`{"f":1,"inc":"x","g":[{"t":1,"v":1,"p":["p1","p1"],"w":[1]}]}`,
 	`{"f":1,"inc":"x","g":[{"t":1,"v":1,"p":["p1","p1",""],"w":[1,-1,9223372036854775807]}]}`,
 	`{"f":1,"inc":"x","g":[{"t":1,"v":1,"p":null,"w":null},{}]}`,
+	`{"f":1,"inc":"x","n":1,"for":9,"rt":9,"t":9,"v":9,"ls":-1,"nm":true,"g":[{"t":9,"v":9,"p":["p1"],"w":[1]}],"d":[{"p":"p2","w":1}]}`,
+	`{"f":1,"inc":"x","rt":18446744073709551615,"t":18446744073709551615}`,
 	`{"f":1,"d":[{"p":"p1","w":1,"i":"x","n":"nobody","r":{"t":1,"v":1}},{"p":"p1","w":-1,"i":"","r":{}}]}`,
 }
 
@@ -50,6 +52,7 @@ func FuzzDecode(f *testing.F) {
 		check[leaderRecord](t, b)
 		check[drainRecord](t, b)
 		check[ticketRecord](t, b)
+		check[heldRecord](t, b)
 	})
 }
 
@@ -150,6 +153,7 @@ var hostileKeys = []struct {
 	{Heartbeats, "g.hb.other"},
 	{Election, "g.leader"},
 	{Assignments, "g.head"},
+	{Assignments, "g.held.w-0"},
 	{Assignments, "g.part.w-0.4.1"},
 	{Assignments, "g.part.w-1.4.1"},
 	{Assignments, "g.part.w-1.4.2"},

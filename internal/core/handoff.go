@@ -24,6 +24,8 @@ func (c *Core) updateSeats() bool {
 			continue
 		}
 		switch {
+		case m.inc != s.inc && !m.rec.Leaving && m.rec.Revoked == 0 && c.now < c.succeeds(m, s):
+			c.timer.sooner(timerPlan, c.succeeds(m, s))
 		case m.inc != s.inc && !m.rec.Leaving && m.rec.Revoked == 0:
 			// The same id, another incarnation: no move, but new tokens before
 			// it starts. The id was taken over by compare-and-swap from a dead
@@ -32,7 +34,7 @@ func (c *Core) updateSeats() bool {
 			if s.away {
 				c.awayEnds(s, int32(i))
 			}
-			s.inc, s.away, s.vacant, s.dirty, s.clear = m.inc, false, false, true, version{}
+			s.inc, s.away, s.vacant, s.dirty = m.inc, false, false, true
 			s.files.outdate() // all tokens are new
 			for p := range l.owner {
 				if l.owner[p] == int32(i) {
@@ -48,6 +50,16 @@ func (c *Core) updateSeats() bool {
 		}
 	}
 	return changed
+}
+
+// succeeds tells from when a new incarnation may have what a seat is granted. In
+// the Exclusive mode the one before must have let go, or be dead beyond doubt, or
+// have lost its lease: its id may have been lost, and not given up.
+func (c *Core) succeeds(m *member, s *seat) time.Duration {
+	if !c.cfg.Exclusive || s.vacant || nonceOf(m.inc) == nonceOf(s.inc) || m.rec.Took == s.inc {
+		return 0
+	}
+	return max(m.former, c.conn.since)
 }
 
 // releaseHolders drops the holders that have let go: they said so, they died, or
@@ -80,22 +92,6 @@ func (c *Core) releaseHolders() bool {
 			}
 		}
 		return out
-	}
-	for _, s := range l.seats {
-		if s == nil || s.clear == (version{}) {
-			continue
-		}
-		if s.clearSince == 0 {
-			s.clearSince = max(1, c.now)
-		}
-		h := holding{worker: s.worker, inc: s.inc, release: s.clear, since: s.clearSince, stuck: s.clearStuck}
-		at := h.since + c.cfg.HandoffTimeout
-		if c.released(h) || c.now >= at && late.overridden(c, "", &h) {
-			s.clear, changed = version{}, true
-		} else if c.now < at {
-			due = min(due, at)
-		}
-		s.clearStuck = h.stuck
 	}
 	for _, i := range slices.Sorted(maps.Keys(l.holders)) {
 		if hs := filter(l.list.IDs[i], l.holders[i]); len(hs) > 0 {

@@ -9,6 +9,12 @@ func (c *Core) judgeHolders() {
 	cl := &c.claim
 	if !cl.judging {
 		cl.judging, cl.judged, cl.asked = true, c.now, false
+		for n, inc := range cl.spoken {
+			if _, held := cl.ids[n]; !held {
+				cl.ids[n] = holder{rec: idRecord{Inc: inc}}
+			}
+		}
+		clear(cl.spoken)
 		for n, h := range cl.ids {
 			h.alive = false
 			cl.ids[n] = h

@@ -11,14 +11,15 @@ func (c *Core) key(parts ...string) string {
 	return c.cfg.Group + "." + strings.Join(parts, ".")
 }
 
-func (c *Core) idKeyName(n int) string    { return c.key("id", strconv.Itoa(n)) }
-func (c *Core) ticketKey(n string) string { return c.key("ticket", n) }
-func (c *Core) hbKeyName(w string) string { return c.key("hb", w) }
-func (c *Core) leaderKeyName() string     { return c.key("leader") }
-func (c *Core) headKeyName() string       { return c.key("head") }
-func (c *Core) partKey(r ref) string      { return c.refKey("part", r) }
-func (c *Core) drainKey(r ref) string     { return c.refKey("drain", r) }
-func (c *Core) workerName(n int) string   { return c.cfg.Prefix + "-" + strconv.Itoa(n) }
+func (c *Core) idKeyName(n int) string      { return c.key("id", strconv.Itoa(n)) }
+func (c *Core) ticketKey(n string) string   { return c.key("ticket", n) }
+func (c *Core) hbKeyName(w string) string   { return c.key("hb", w) }
+func (c *Core) heldKeyName(w string) string { return c.key("held", w) }
+func (c *Core) leaderKeyName() string       { return c.key("leader") }
+func (c *Core) headKeyName() string         { return c.key("head") }
+func (c *Core) partKey(r ref) string        { return c.refKey("part", r) }
+func (c *Core) drainKey(r ref) string       { return c.refKey("drain", r) }
+func (c *Core) workerName(n int) string     { return c.cfg.Prefix + "-" + strconv.Itoa(n) }
 func (c *Core) refKey(k string, r ref) string {
 	return c.key(k, r.Worker, strconv.FormatUint(r.Term, 10), strconv.FormatUint(r.Version, 10))
 }

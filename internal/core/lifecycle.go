@@ -225,6 +225,9 @@ func (c *Core) resumeStop() {
 	if c.life.stop != resigns || c.elect.resign {
 		return
 	}
+	if c.heldKey.active {
+		c.release(&c.heldKey, func(bool) {})
+	}
 	last := func(bool) { c.dropTicket(c.end) }
 	release := func(bool) { c.release(&c.idKey, last) }
 	if c.life.lapse {
@@ -331,6 +334,9 @@ func (c *Core) applied() bool { return len(c.adopt.applying) == 0 }
 // state is what a leader shows while it waits and decides, and until it has
 // itself obeyed what it published.
 func (l *leader) state(obeyed version) (State, bool) {
+	if l.head.Rebuild {
+		return Scaling, true
+	}
 	busy := l.busy(obeyed)
 	switch {
 	case l.verdictAt != never, busy && l.reason == "emergency":

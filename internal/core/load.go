@@ -16,13 +16,18 @@ func (c *Core) loadLeader(head headRecord, rev uint64) {
 	parts := make([]partRead, len(head.Seats))
 	drains := make([]drainRecord, len(head.Seats))
 	waiting := 1
-	failed := ""
+	failed, torn := "", false
 	one := func() {
 		if waiting--; waiting > 0 {
 			return
 		}
-		if failed != "" {
+		switch {
+		case failed != "":
 			c.campaignFailed(failed)
+			return
+		case torn: // workers know better
+			c.lost.broken = max(c.lost.broken, head.Root)
+			c.campaignFailed("what the head names is lost; a head is rebuilt from what workers hold")
 			return
 		}
 		l.load(head, parts, drains)
@@ -35,7 +40,7 @@ func (c *Core) loadLeader(head headRecord, rev uint64) {
 		switch d.Err {
 		case NotFound:
 			c.report(FaultVersion, "key "+key+" is missing or does not match the head")
-			l.torn = append(l.torn, worker)
+			torn = true
 		case OK:
 			if err := keep(); err != nil {
 				failed = "key " + key + ": " + err.Error()
@@ -111,7 +116,6 @@ func (l *leader) load(head headRecord, parts []partRead, drains []drainRecord) {
 		i := l.addSeat(hs.Worker, hs.Inc)
 		s := l.seats[i]
 		s.part, s.drain, s.vacant, s.dirty = hs.Part, hs.Drain, hs.Vacant, false
-		s.clear = hs.Clear
 		s.part.Worker, s.drain.Worker = hs.Worker, hs.Worker
 		s.capacity = capacity(hs.Capacity)
 		if hs.Away > 0 {
@@ -148,10 +152,6 @@ func (l *leader) load(head headRecord, parts []partRead, drains []drainRecord) {
 				l.next[i], l.open = to, true
 			}
 		}
-	}
-	for _, w := range l.torn { // what it was granted is not known: written anew, and planned
-		l.seatOf(w).dirty, l.seatOf(w).drainDirty = true, true
-		l.imbalance = true
 	}
 	for i := range l.owner { // a next owner that is no longer seated: plan again
 		if l.next[i] < 0 {

@@ -13,6 +13,7 @@ type member struct {
 	rec    hbRecord
 	rev    uint64        // of the heartbeat; 0 = never seen, named by the head only
 	unsure bool          // the watch began anew, perhaps on a new bucket: revisions may have gone back
+	former time.Duration // when the lease of the incarnation before has ended, as far as it was seen
 	seen   time.Duration // when it last changed, on this clock; at first, when it was first looked for
 	alive  time.Duration // when it last changed while this worker watched
 	joined time.Duration // when this incarnation was first seen
@@ -24,6 +25,7 @@ type member struct {
 	buryAt  time.Duration // not before
 	looking bool
 	excused bool // it was lost in an outage: its lease decides
+	lost    bool // its heartbeat is not at the revision that was seen
 	peer    peer
 	lapsed  bool // its lease has ended
 	// compared: the refresh whose list was compared with the leader's.
@@ -74,6 +76,10 @@ func (c *Core) sawBeat(w string, ev Watched, live bool) {
 		l.members[w] = m
 	}
 	if m.inc != rec.Inc {
+		m.former = m.seen
+		if m.inc != "" {
+			m.former += c.memberTTL(m) + c.cfg.EmergencyGracePeriod
+		}
 		m.inc, m.joined, m.seen, m.proven = rec.Inc, c.now, c.now, false
 		m.rec, m.compared = hbRecord{}, 0
 		m.peer.meet(rec.Inc)
@@ -134,6 +140,9 @@ func bounded(theirs millis, own time.Duration) time.Duration { return min(theirs
 
 // memberTTL is the lease of a member: its own or the observer's, the longer.
 func (c *Core) memberTTL(m *member) time.Duration {
+	if m.rev == 0 { // its heartbeat is lost, or was not seen yet
+		return max(bounded(c.lead.head.Lease, c.cfg.HeartbeatTTL), c.cfg.HeartbeatTTL)
+	}
 	return max(bounded(m.rec.TTL, c.cfg.HeartbeatTTL), c.cfg.HeartbeatTTL)
 }
 
@@ -246,7 +255,7 @@ func (c *Core) verdict(m *member) {
 	}
 	op := KV{Verb: Get, Bucket: Heartbeats, Key: c.hbKeyName(m.worker)}
 	rec := m.rec
-	revoke := c.cfg.Exclusive && m.rev != 0
+	revoke := c.cfg.Exclusive && m.rev != 0 && !m.lost
 	if revoke {
 		rec.Revoked = c.lead.term
 		op.Verb, op.Val, op.Rev = Update, encode(rec), m.rev
@@ -262,6 +271,12 @@ func (c *Core) verdict(m *member) {
 		case d.Err == NotFound:
 			m.rev = 0
 			c.pronounce(m)
+		case d.Err == Conflict && revoke: // it lives; or its heartbeat is lost, or back at an earlier one: a read tells
+			m.lost = true
+			c.verdict(m)
+		case d.Err == OK && m.lost:
+			m.lost, m.unsure = false, true
+			c.sawBeat(m.worker, Watched{Key: op.Key, Val: d.Val, Rev: d.Rev}, true)
 		case d.Err == OK && revoke:
 			m.rev, m.rec = max(m.rev, d.Rev), rec
 			c.pronounce(m)

@@ -328,6 +328,8 @@ func Readable(val []byte) ([]byte, error) {
 		rec, err = decode[headRecord](val)
 	case (partRecord{}).kind():
 		rec, err = decode[partRecord](val)
+	case (heldRecord{}).kind():
+		rec, err = decode[heldRecord](val)
 	case (drainRecord{}).kind():
 		rec, err = decode[drainRecord](val)
 	case (chunkRecord{}).kind():

@@ -22,6 +22,9 @@ func (h headRecord) pack(w *packWriter) {
 	w.str(h.Leader)
 	w.str(h.LeaderInc)
 	w.bool(h.Rebuild)
+	w.uint(h.Root)
+	w.version(h.Base)
+	w.uint(uint64(max(h.Lease, 0)))
 	w.str(h.Lifecycle)
 	w.uint(uint64(max(h.Window, 0)))
 	w.str(h.Created)
@@ -63,7 +66,8 @@ func (h *headRecord) unpack(r *packReader) {
 	at := r.version()
 	h.Term, h.Version = at.Term, at.Version
 	h.Leader, h.LeaderInc = r.str(), r.str()
-	h.Rebuild, h.Lifecycle, h.Window = r.bool(), r.str(), r.millis()
+	h.Rebuild, h.Root, h.Base, h.Lease = r.bool(), r.uint(), r.version(), r.millis()
+	h.Lifecycle, h.Window = r.str(), r.millis()
 	h.Created, h.App, h.List = r.str(), r.str(), r.str()
 	n := r.count()
 	h.Seats = make([]headSeat, n)
@@ -88,8 +92,12 @@ func (p partRecord) pack(w *packWriter) {
 	w.str(p.Inc)
 	w.ref(p.Base)
 	w.strs(p.Removed)
-	w.uint(uint64(len(p.Grants)))
-	for _, g := range p.Grants {
+	w.grants(p.Grants)
+}
+
+func (w *packWriter) grants(lists []grantList) {
+	w.uint(uint64(len(lists)))
+	for _, g := range lists {
 		w.version(version{g.Term, g.Version})
 		w.strs(g.IDs)
 		w.weights(g.Weights)
@@ -99,13 +107,47 @@ func (p partRecord) pack(w *packWriter) {
 func (p *partRecord) unpack(r *packReader) {
 	p.formatted = ours
 	p.Inc, p.Base, p.Removed = r.str(), r.ref(), r.strs()
-	p.Grants = make([]grantList, r.count())
-	for i := range p.Grants {
-		g := &p.Grants[i]
+	p.Grants = r.grants()
+}
+
+func (r *packReader) grants() []grantList {
+	lists := make([]grantList, r.count())
+	for i := range lists {
+		g := &lists[i]
 		at := r.version()
 		g.Term, g.Version = at.Term, at.Version
 		g.IDs = r.strs()
 		g.Weights = r.weights(len(g.IDs))
+	}
+	return lists
+}
+
+func (heldRecord) kind() byte { return 'k' }
+
+func (h heldRecord) pack(w *packWriter) {
+	w.str(h.Inc)
+	for _, n := range []uint64{h.Seq, h.For, h.Root, h.Seen, h.Term, h.Version, uint64(max(h.Lease, 0))} {
+		w.uint(n)
+	}
+	w.bool(h.Named)
+	w.grants(h.Grants)
+	w.uint(uint64(len(h.Drains)))
+	for _, d := range h.Drains {
+		w.str(d.ID)
+		w.int(d.Weight)
+	}
+}
+
+func (h *heldRecord) unpack(r *packReader) {
+	h.formatted = ours
+	h.Inc = r.str()
+	for _, n := range []*uint64{&h.Seq, &h.For, &h.Root, &h.Seen, &h.Term, &h.Version} {
+		*n = r.uint()
+	}
+	h.Lease, h.Named, h.Grants = r.millis(), r.bool(), r.grants()
+	h.Drains = make([]heldDrain, r.count())
+	for i := range h.Drains {
+		h.Drains[i] = heldDrain{ID: r.str(), Weight: r.int()}
 	}
 }
 

@@ -20,7 +20,7 @@ func samples() map[string]any {
 	}
 	return map[string]any{
 		"head": headRecord{
-			formatted: ours, Term: 1 << 40, Version: 3, Leader: "w-1", LeaderInc: "n", Rebuild: true, Lifecycle: "stable",
+			formatted: ours, Term: 1 << 40, Version: 3, Leader: "w-1", LeaderInc: "n", Rebuild: true, Root: 5, Base: version{6, 7}, Lease: 8, Lifecycle: "stable",
 			Window: 1500, Created: "2026", App: "shop", List: "00ff",
 			Seats: []headSeat{
 				{Worker: "w-0", Inc: "a", Part: r, Drain: r, Away: 12, Vacant: true, Capacity: new(0.5)},
@@ -37,6 +37,11 @@ func samples() map[string]any {
 			{ID: "p1", Weight: 3, Inc: "a", Next: "w-1", Release: version{2, 3}},
 			{ID: "p2", Weight: -3, Inc: "a", Release: version{2, 3}},
 		}},
+		"held": heldRecord{
+			formatted: ours, Inc: "a", Seq: 1, For: 2, Root: 3, Seen: 4, Term: 5, Version: 6, Lease: 7, Named: true,
+			Grants: []grantList{{Term: 1, Version: 1, IDs: []string{"p1"}, Weights: []int64{100}}},
+			Drains: []heldDrain{{ID: "p2", Weight: 5}},
+		},
 		"chunk": chunkRecord{formatted: ours, Count: 3, Data: []byte("xyz")},
 	}
 }
@@ -47,6 +52,8 @@ func decodeLike(rec any, b []byte) (any, error) {
 		return decode[headRecord](b)
 	case partRecord:
 		return decode[partRecord](b)
+	case heldRecord:
+		return decode[heldRecord](b)
 	case drainRecord:
 		return decode[drainRecord](b)
 	default:

@@ -22,8 +22,8 @@ type leader struct {
 	members map[string]*member
 	table
 
-	commit commit
-	torn   []string // workers whose payload or drain list was not found
+	commit  commit
+	rebuild rebuild
 
 	strays, listed map[string]uint64 // ids and tickets: this listing, and the one before
 
@@ -65,7 +65,7 @@ type leader struct {
 func (c *Core) newLeader(head headRecord, rev uint64) *leader {
 	return &leader{
 		term: c.elect.term, began: c.now, head: head, rev: rev,
-		members: map[string]*member{}, table: newTable(),
+		members: map[string]*member{}, table: newTable(), rebuild: rebuild{held: map[string]*heldBy{}},
 		verdictAt: never, window: never, lastPlan: -never / 2, stuckAt: never,
 		readyAt: never, lastJoin: c.now, differing: map[string]string{}, rebalance: rebalance{began: never},
 	}
@@ -94,6 +94,7 @@ func (c *Core) beginLeading() {
 		}
 	}
 	c.want(watchBeats)
+	c.want(watchHeld)
 	c.readSource()
 	c.timer.set(timerSweep, c.now+c.cfg.PayloadTTL)
 	c.timer.set(timerStrays, c.now+c.cfg.IDTTL)
@@ -108,6 +109,7 @@ func (c *Core) dropLeader() {
 	c.measureFleet(0, 0)
 	c.unwant(watchBeats)
 	c.unwant(watchStrays)
+	c.unwant(watchHeld)
 	for _, t := range []timer{timerMembers, timerLate, timerPlan, timerSource, timerGrant, timerCommit, timerSweep, timerStrays} {
 		c.timer.clear(t)
 	}
@@ -128,6 +130,13 @@ func (c *Core) advanceLeader() {
 		return
 	}
 	if l.commit.busy {
+		return
+	}
+	if at := l.began + c.cfg.HeartbeatInterval; !l.rebuild.known && c.now < at {
+		c.timer.sooner(timerPlan, at) // somebody may have seen more than this leader
+		return
+	}
+	if l.head.Rebuild && !c.advanceRebuild() {
 		return
 	}
 	if l.answer != nil {
@@ -222,9 +231,6 @@ func (c *Core) planDue() (time.Duration, string) {
 		end := l.began + c.cfg.ColdStartWindow
 		if c.cfg.ColdStartSettle < c.cfg.ColdStartWindow {
 			end = min(end, max(l.lastJoin+c.cfg.ColdStartSettle, c.proving()))
-		}
-		if l.head.Rebuild && c.somethingHeld() { // whoever is cut off has lost its lease by then
-			end = max(end, l.began+c.longestTTL()+c.cfg.EmergencyGracePeriod)
 		}
 		return end, "cold_start"
 	}
@@ -422,10 +428,6 @@ func (c *Core) planned(list *List, owners []int32, shares []float64) {
 			changed = true
 		}
 	}
-	if l.head.Rebuild {
-		c.clearSeats(version(v))
-	}
-	l.commit.planned = true
 	for _, s := range l.seats {
 		if s != nil && !slices.Contains(l.planFor, s.worker) {
 			changed = l.retire(s, v) || changed

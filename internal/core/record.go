@@ -60,9 +60,10 @@ type hbRecord struct {
 	List      string  `json:"list,omitempty"` // digest of the last list its own source gave
 	Refresh   uint64  `json:"rf,omitempty"`   // count of refreshes asked for
 	Leaving   bool    `json:"leave,omitempty"`
-	Released  bool    `json:"rel,omitempty"` // leaving, and nothing runs any more
-	Answered  bool    `json:"ans,omitempty"` // this incarnation has answered a probe
-	Revoked   uint64  `json:"rev,omitempty"` // term of the leader that ended this incarnation
+	Released  bool    `json:"rel,omitempty"`  // leaving, and nothing runs any more
+	Took      string  `json:"took,omitempty"` // incarnation that has let go of this id, or is known dead
+	Answered  bool    `json:"ans,omitempty"`  // this incarnation has answered a probe
+	Revoked   uint64  `json:"rev,omitempty"`  // term of the leader that ended this incarnation
 
 	Capacity *float64          `json:"cap,omitempty"` // nil = 1
 	Labels   map[string]string `json:"lab,omitempty"`
@@ -139,8 +140,13 @@ type headRecord struct {
 	Leader    string `json:"l"`
 	LeaderInc string `json:"li"`
 	// Rebuild: the head was lost, and what workers hold is not known yet. They
-	// keep it until a plan is published.
-	Rebuild   bool       `json:"rb,omitempty"`
+	// keep it, and say what it is, until it is published.
+	Rebuild bool `json:"rb,omitempty"`
+	// Root is the term in which the line of heads began, and Base the head on
+	// which the present term is based; see lost.go.
+	Root      uint64     `json:"rt,omitempty"`
+	Base      version    `json:"b,omitzero"`
+	Lease     millis     `json:"ls,omitempty"` // the longest of the fleet
 	Lifecycle string     `json:"lc"`
 	Window    millis     `json:"win,omitempty"` // what remained of the window at the commit
 	Created   string     `json:"c,omitempty"`   // of the bucket
@@ -162,9 +168,6 @@ type headSeat struct {
 	Capacity *float64 `json:"c,omitempty"`
 	// Vacant: the incarnation has let go of everything it was granted.
 	Vacant bool `json:"x,omitempty"`
-	// Clear: the incarnation may hold anything, since a head was lost; nothing
-	// is granted to anybody before it has applied this.
-	Clear version `json:"cl,omitzero"`
 }
 
 func (h *headRecord) at() version { return version{h.Term, h.Version} }
@@ -193,6 +196,30 @@ type grantList struct {
 	Version uint64   `json:"v"`
 	IDs     []string `json:"p"`
 	Weights []int64  `json:"w"`
+}
+
+// heldRecord is what a worker holds, while no head says so.
+type heldRecord struct {
+	formatted
+	Inc string `json:"inc"`
+	Seq uint64 `json:"n"`
+	// For is the term of the rebuilding leader that this answers. Zero: it has
+	// seen none, and complains that the line Root is broken.
+	For     uint64      `json:"for,omitempty"`
+	Root    uint64      `json:"rt,omitempty"`
+	Seen    uint64      `json:"s"` // the term of the head that it last obeyed
+	Term    uint64      `json:"t"` // the highest term and version it has ever seen
+	Version uint64      `json:"v"`
+	Lease   millis      `json:"ls"` // the longest of the fleet, as far as it knows
+	Named   bool        `json:"nm,omitempty"`
+	Grants  []grantList `json:"g,omitempty"`
+	// Drains: given up, and work may not have ended.
+	Drains []heldDrain `json:"d,omitempty"`
+}
+
+type heldDrain struct {
+	ID     string `json:"p"`
+	Weight int64  `json:"w"`
 }
 
 // drainRecord lists what one worker may still be working on although it is no
@@ -319,11 +346,30 @@ func (h *headRecord) check() error {
 	return nil
 }
 
+func (h *heldRecord) check() error {
+	if h.Term >= countable || h.Version >= countable || h.Seen >= countable || h.Root >= countable {
+		return errCount
+	}
+	for _, d := range h.Drains {
+		if d.ID == "" || d.Weight <= 0 {
+			return fmt.Errorf("partition %q of weight %d", d.ID, d.Weight)
+		}
+	}
+	if err := checkInc(h.Inc); err != nil {
+		return err
+	}
+	return checkGrants(h.Grants)
+}
+
 func (p *partRecord) check() error {
 	if slices.Contains(p.Removed, "") {
 		return errors.New("a partition without id is removed")
 	}
-	for _, g := range p.Grants {
+	return checkGrants(p.Grants)
+}
+
+func checkGrants(grants []grantList) error {
+	for _, g := range grants {
 		if len(g.IDs) != len(g.Weights) {
 			return errors.New("partitions and weights do not match")
 		}

@@ -47,7 +47,7 @@ func (c *Core) setupRenewals() {
 			rec, err := decode[idRecord](val)
 			return rec.Inc, err
 		},
-		wrote: func(time.Duration) {},
+		wrote: func(time.Duration) { c.idWritten() },
 		lost:  func([]byte, uint64) { c.loseID("another worker holds it") },
 	}
 	c.hbKey = renewal{
@@ -76,6 +76,21 @@ func (c *Core) setupRenewals() {
 		},
 		wrote: func(time.Duration) { c.renewAgent() },
 		lost:  func([]byte, uint64) { c.stepDown("another worker took the leader key", true) },
+	}
+	c.heldKey = renewal{
+		name: "held", bucket: Assignments, timer: timerHeld,
+		interval: func() time.Duration { return c.cfg.IDTTL / 3 },
+		key:      func() string { return c.heldKeyName(c.worker()) },
+		value:    c.heldValue,
+		holder: func(val []byte) (string, error) {
+			rec, err := decode[heldRecord](val)
+			return rec.Inc, err
+		},
+		wrote: func(time.Duration) {},
+		lost: func(_ []byte, rev uint64) { // who had the id before has left it
+			c.heldKey.rev = rev
+			c.renew(&c.heldKey)
+		},
 	}
 }
 
@@ -197,15 +212,18 @@ func (c *Core) inspect(r *renewal) {
 				c.report(FaultForeignValue, "key "+r.key()+": "+err.Error())
 				r.lost(d.Val, d.Rev)
 			case c.mine(inc):
+				back := d.Rev < r.rev
 				r.rev = d.Rev
-				c.renew(r)
+				if c.renew(r); back {
+					c.log(Warn, "own key is at an earlier revision", "key", r.key())
+					c.stateLost()
+				}
 			default:
 				r.lost(d.Val, d.Rev)
 			}
 		case NotFound:
 			c.log(Warn, "own key is gone, writing it again", "key", r.key())
-			r.rev = 0
-			c.renew(r)
+			c.keyLost(r)
 		default:
 			c.retryRenewal(r)
 		}

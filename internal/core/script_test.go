@@ -213,6 +213,21 @@ var fleetCommands = map[string]func(*script, []string) error{
 		s.wakeWatches()
 		return err
 	},
+	// wipe BUCKETS: each is deleted and made anew
+	"wipe": func(s *script, args []string) error {
+		for _, a := range args {
+			s.kv.Wipe(slices.Index(bucketNames[:], a))
+		}
+		s.wakeWatches()
+		return nil
+	},
+	// save: the state of all buckets, for rollback
+	"save": func(s *script, _ []string) error { s.saved = s.kv.Snapshot(); return nil },
+	"rollback": func(s *script, _ []string) error {
+		s.kv.Rollback(s.saved)
+		s.wakeWatches()
+		return nil
+	},
 	// del BUCKET KEY: a foreign hand deletes
 	"del": func(s *script, args []string) error {
 		b := slices.Index(bucketNames[:], args[0])

@@ -1,5 +1,10 @@
 package core
 
+import (
+	"maps"
+	"slices"
+)
+
 // Ids and tickets can be left behind: by a process that died between its claim
 // and its first heartbeat, by a write that arrived after its sender had given it
 // up, by a deletion that did not arrive. The leader lists them now and then, and
@@ -13,6 +18,7 @@ func (c *Core) sweepStrays() {
 	l := c.lead
 	c.timer.set(timerStrays, c.now+2*c.cfg.IDTTL)
 	l.strays, l.listed = map[string]uint64{}, l.strays
+	c.sweepHeld()
 	c.unwant(watchStrays) // one that never ended
 	c.want(watchStrays)
 }
@@ -48,4 +54,18 @@ func (c *Core) isStray(ev Watched) bool {
 	}
 	m := c.lead.members[c.workerName(n)]
 	return m == nil || m.dead || nonceOf(m.inc) != nonceOf(rec.Inc)
+}
+
+// sweepHeld removes what workers said they hold when they do not say it any more:
+// who does, says it again now and then.
+func (c *Core) sweepHeld() {
+	l := c.lead
+	for _, w := range slices.Sorted(maps.Keys(l.rebuild.held)) {
+		h := l.rebuild.held[w]
+		if key := c.heldKeyName(w); l.listed[key] == h.rev && !l.head.Rebuild {
+			c.kv(KV{Verb: Delete, Bucket: Assignments, Key: key, Rev: h.rev}, false, func(Done) {})
+		} else {
+			l.strays[key] = h.rev
+		}
+	}
 }

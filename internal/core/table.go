@@ -54,11 +54,6 @@ type seat struct {
 	retired     bool // owns nothing any more; stays until its drain list is empty
 	dirty       bool // its payload must be written
 	drainDirty  bool // its drain list must be written
-	// clear: this incarnation may hold anything, since a head was lost. Nothing
-	// is granted to anybody before it has applied this.
-	clear      version
-	clearSince time.Duration
-	clearStuck bool
 	// capacity is what the last plan reckoned with.
 	capacity float64
 }
@@ -315,15 +310,10 @@ func (l *leader) retire(s *seat, v Token) bool {
 }
 
 // draining tells whether any partition is still waited for.
-func (t *table) draining() bool { return len(t.holders) > 0 || t.uncleared() }
-
-// uncleared tells whether somebody may still hold what a lost head named.
-func (t *table) uncleared() bool {
-	return slices.ContainsFunc(t.seats, func(s *seat) bool { return s != nil && s.clear != version{} })
-}
+func (t *table) draining() bool { return len(t.holders) > 0 }
 
 func (t *table) anyReady() bool {
-	if !t.open || t.uncleared() {
+	if !t.open {
 		return false
 	}
 	for i := range t.owner {
@@ -337,9 +327,6 @@ func (t *table) anyReady() bool {
 // grantReady gives what waits for nobody to its next owner, and returns since when
 // each of these had none.
 func (t *table) grantReady(v Token) (got []gap) {
-	if t.uncleared() {
-		return nil
-	}
 	t.open = false
 	for k := range t.owner {
 		i := int32(k)
@@ -375,7 +362,11 @@ func (t *table) drainList(w string) drainRecord {
 		}
 	}
 	for _, i := range slices.Sorted(maps.Keys(t.holders)) {
-		add(t.list.IDs[i], t.list.Weights[i], t.next[i], t.holders[i])
+		next := t.next[i]
+		if t.owner[i] >= 0 { // it was held twice, and is where it stays
+			next = -1
+		}
+		add(t.list.IDs[i], t.list.Weights[i], next, t.holders[i])
 	}
 	for _, id := range slices.Sorted(maps.Keys(t.gone)) {
 		add(id, t.gone[id].weight, -1, t.gone[id].holders)

@@ -19,6 +19,7 @@ const (
 	timerID
 	timerHeartbeat
 	timerLead
+	timerHeld
 	timerLease
 	timerCampaign
 	timerCampaignEnd
@@ -93,6 +94,8 @@ func (c *Core) fire(t timer) {
 		c.renew(&c.hbKey)
 	case timerLead:
 		c.renew(&c.leadKey)
+	case timerHeld:
+		c.renew(&c.heldKey)
 	case timerLease:
 		c.leaseTimer()
 	case timerCampaign: // settle looks again

@@ -11,6 +11,7 @@ const (
 	watchLeader                  // the leader key
 	watchBeats                   // all heartbeats: by the leader, and to judge silent holders of ids
 	watchFiles                   // payloads and drain lists, while the leader sweeps
+	watchHeld                    // what workers hold, while the head is rebuilt: by the leader
 	watchStrays                  // ids and tickets, while the leader lists what was left behind
 	numWatches
 )
@@ -40,6 +41,7 @@ func (c *Core) setupWatches() {
 		watchLeader: {bucket: Election, filter: c.leaderKeyName(), tag: "leader", begin: c.leaderWatchBegins, on: c.onLeaderWatch},
 		watchBeats:  {bucket: Heartbeats, filter: c.key("hb", ">"), tag: "beats", begin: c.beatWatchBegins, on: c.onBeatWatch},
 		watchFiles:  {bucket: Assignments, filter: c.cfg.Group + ".>", tag: "files", begin: func() {}, on: c.onFilesWatch},
+		watchHeld:   {bucket: Assignments, filter: c.key("held", ">"), tag: "held", begin: c.heldWatchBegins, on: c.onHeldWatch},
 		watchStrays: {bucket: IDs, filter: c.cfg.Group + ".>", tag: "strays", begin: func() {}, on: c.onStraysWatch},
 	}
 }

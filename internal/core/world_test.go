@@ -30,6 +30,9 @@ type world struct {
 	used  map[string]bool // partitions that ever ran
 	// maxPayload is the server's limit; 0 = not known.
 	maxPayload int
+	// created are the first buckets' creation times; saved is what to roll back to.
+	created [NumBuckets]string
+	saved   kvtest.Snapshot
 
 	probing probing
 }
@@ -103,6 +106,9 @@ func testConfig() Config {
 func newWorld() *world {
 	w := &world{kv: kvtest.NewFake(int(NumBuckets)), shows: map[string]bool{}, used: map[string]bool{}}
 	w.list = testList("p1", "p2", "p3", "p4")
+	for b := range w.created {
+		w.created[b] = w.kv.Created(b)
+	}
 	return w
 }
 
@@ -239,6 +245,16 @@ func (n *node) perform(e Effect) {
 			fw.Stop()
 		}
 		delete(n.watches, e.ID)
+	case Rebind:
+		w.after(latency, func() {
+			ev := Rebound{Created: testConfig().Buckets}
+			for b := range ev.Created {
+				if now := w.kv.Created(b); now != w.created[b] {
+					ev.Created[b] = now
+				}
+			}
+			n.tell(ev)
+		})
 	case Source:
 		w.after(latency, func() {
 			if n.sourceBad {

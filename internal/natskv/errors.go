@@ -28,6 +28,9 @@ var (
 	// ErrBucketGone comes with ErrRefused when it is known that the bucket does
 	// not exist any more; see [Store.Rebind].
 	ErrBucketGone = errors.New("bucket does not exist")
+	// ErrUnserved comes with ErrRefused when nothing listens to a subject: no
+	// JetStream, no such bucket, or none that has a leader.
+	ErrUnserved = errors.New("nobody answers: JetStream is unavailable, or the bucket is missing or without a leader")
 	// ErrClosed comes with ErrRefused after [Store.Close].
 	ErrClosed = errors.New("store is closed")
 )
@@ -60,15 +63,11 @@ const (
 	codeNotAvailable         = 10008
 )
 
-// errNoResponders says that nothing listens to a subject: no JetStream, no such
-// stream, or none that has a leader.
-var errNoResponders = errors.New("nobody answers: JetStream is unavailable, or the bucket is missing or without a leader")
-
 // sendError gives the failure of a request its kind.
 func sendError(err error, cause error) error {
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
-		return fmt.Errorf("%w: %w", ErrRefused, errNoResponders)
+		return fmt.Errorf("%w: %w", ErrRefused, ErrUnserved)
 	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadSubject),
 		errors.Is(err, nats.ErrHeadersNotSupported):
 		return fmt.Errorf("%w: %w", ErrRefused, err)

@@ -46,7 +46,7 @@ func (s *Store) Probe(ctx context.Context, subject string) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, errNoResponders):
+	case errors.Is(err, ErrUnserved):
 		return fmt.Errorf("probe %s: %w", subject, ErrNobody)
 	}
 	return fmt.Errorf("probe %s: %w", subject, err)

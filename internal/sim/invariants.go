@@ -18,12 +18,16 @@ type checker struct {
 	runners   map[string][]*Worker // who works on each partition, at this moment
 	contested map[string]bool      // worked on by more than one
 
-	last    published
-	writers map[uint64]*Worker // who wrote heads of a term
-	tokens  map[string]grant   // the latest grant of each partition
-	granted map[string]string  // who was ever granted a partition under a token
-	created map[string]string  // payloads and drain lists ever written
-	holders map[string]hold    // of ids
+	last   published // what workers may rely on
+	stored headValue // the head that stands in the store
+	// rebuilding: the assignments were lost, and no head was rebuilt yet.
+	rebuilding bool
+	lostAt     time.Duration      // when the assignments were last lost; 0 = never
+	writers    map[uint64]*Worker // who wrote heads of a term
+	tokens     map[string]grant   // the latest grant of each partition
+	granted    map[string]string  // who was ever granted a partition under a token
+	created    map[string]string  // payloads and drain lists ever written
+	holders    map[string]hold    // of ids
 
 	moves   int // counted by leaders
 	plans   int
@@ -55,7 +59,11 @@ func (c *checker) fail(format string, args ...any) {
 // margin is how long after a fault its consequences may show.
 func (c *checker) margin() time.Duration {
 	f := c.w.cfg
-	return f.HeartbeatTTL + f.EmergencyGracePeriod + 3*f.HeartbeatInterval + f.OperationTimeout
+	m := f.HeartbeatTTL + f.EmergencyGracePeriod + 3*f.HeartbeatInterval + f.OperationTimeout
+	if c.w.mixed {
+		m *= 2
+	}
+	return m
 }
 
 // step is called after every event.
@@ -87,7 +95,7 @@ func (c *checker) exclusive(id string) {
 // runs is told that a worker works on a partition, or goes on with another token.
 func (c *checker) runs(p *Worker, id string, token core.Token) {
 	now := c.w.now
-	if inc := c.granted[grantKey(id, token)]; nonceOf(inc) != p.nonce() {
+	if inc := c.granted[grantKey(id, token)]; nonceOf(inc) != p.nonce() && (c.lostAt == 0 || now > c.lostAt+c.margin()) {
 		c.fail("I1: %s starts on partition %s under token %v, which was granted to %q", p.name, id, token, inc)
 	}
 	if old, ok := p.running[id]; ok {
@@ -152,7 +160,7 @@ func (c *checker) wrote(p *Worker, op core.KV, _ uint64) {
 		}
 	case "id":
 		c.idWritten(p, op, rest)
-	case "hb", "leader", "ticket":
+	case "hb", "leader", "ticket", "held":
 	default:
 		c.fail("%s writes a key of an unknown kind: %s", p.name, op.Key)
 	}
@@ -173,27 +181,47 @@ func (c *checker) named(key string) bool {
 func (c *checker) headWritten(p *Worker, op core.KV) {
 	cur, err := c.w.publish(op.Val)
 	if err != nil {
+		if c.lostAt > 0 && c.w.now < c.lostAt+2*c.w.cfg.OperationTimeout { // payloads that were written before
+			c.stored, c.rebuilding = cur.head, true
+			return
+		}
 		c.fail("I1: head written by %s: %v", p.name, err)
 		return
 	}
-	old, h := c.last.head, cur.head
-	c.last = cur
+	old, h := c.stored, cur.head
+	c.stored = h
+	began := c.rebuilding || old.Rebuild
+	switch {
+	case h.Rebuild: // it names nobody, and what was published holds
+		c.rebuilding = true
+		c.last.head.Rebuild = true
+	case c.rebuilding && !old.Rebuild: // by somebody who knows of no loss
+		c.last = cur
+	default:
+		c.rebuilding = false
+		c.last = cur
+	}
 	switch first := c.writers[h.Term]; {
 	case h.Term < old.Term || h.Term == old.Term && h.Version <= old.Version || h.Version < old.Version:
 		c.fail("I8: %s writes head %d.%d over %d.%d", p.name, h.Term, h.Version, old.Term, old.Version)
 		return
+	case first == nil && h.Term == old.Term: // since the loss
+		c.writers[h.Term] = p
 	case first == nil:
 		c.writers[h.Term] = p
-		if h.Version != old.Version || !slices.Equal(h.Seats, old.Seats) && len(h.Seats)+len(old.Seats) > 0 {
+		if !h.Rebuild && (h.Version != old.Version || !slices.Equal(h.Seats, old.Seats) && len(h.Seats)+len(old.Seats) > 0) {
 			c.fail("I7: %s changes the assignment while it takes term %d", p.name, h.Term)
 		}
 	case first != p:
 		c.fail("I8: head %d.%d is written by %s, but the term is that of %s", h.Term, h.Version, p.name, first.name)
-	case h.Version != old.Version+1:
+	case h.Version != old.Version+1 && !old.Rebuild:
 		c.fail("I2: %s writes head %d.%d after %d.%d", p.name, h.Term, h.Version, old.Term, old.Version)
 	}
+	if began && old.Rebuild && !h.Rebuild {
+		c.rebuilt(p, cur)
+	}
 	c.tokensGrow(p, cur)
-	c.covers(p, cur)
+	c.covers(p, cur, old)
 }
 
 // tokensGrow checks I2 for the tokens.
@@ -215,8 +243,11 @@ func (c *checker) tokensGrow(p *Worker, cur published) {
 func grantKey(id string, t core.Token) string { return fmt.Sprintf("%s@%d.%d", id, t.Term, t.Version) }
 
 // covers checks I3 and I4: everything in the list is owned, or is to be.
-func (c *checker) covers(p *Worker, cur published) {
+func (c *checker) covers(p *Worker, cur published, old headValue) {
 	if cur.head.Lifecycle == "cold_start" {
+		return
+	}
+	if cur.head.List == "" && (old.Rebuild || old.List == "") { // a union, and nothing else is known yet
 		return
 	}
 	list := c.w.lists[cur.head.List]

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,6 +20,9 @@ func (w *World) Converged() error {
 	if w.coming > 0 {
 		return fmt.Errorf("%d processes are about to start", w.coming)
 	}
+	if len(live) == 0 {
+		return nil
+	}
 	for _, p := range live {
 		if p.stopped {
 			return fmt.Errorf("%s is stopping", p.name)
@@ -34,10 +38,13 @@ func (w *World) Converged() error {
 			leaders++
 		}
 	}
-	if leaders != 1 && len(live) > 0 {
+	if leaders != 1 {
 		return fmt.Errorf("there are %d leaders", leaders)
 	}
 	last := w.check.last
+	if w.check.rebuilding {
+		return errors.New("the head was lost, and is not rebuilt")
+	}
 	if last.head.List != w.list.Digest {
 		return fmt.Errorf("the head names list %s, the sources give %s", last.head.List, w.list.Digest)
 	}
@@ -100,7 +107,11 @@ func (w *World) leftovers(live map[string]*Worker) error {
 // bound is how long a fleet may take to converge once faults have stopped.
 func (w *World) bound() time.Duration {
 	c := w.cfg
-	return 2 * (c.HeartbeatTTL + c.EmergencyGracePeriod + c.ElectionTimeout + c.ExitThreshold + c.RecoveryGracePeriod +
+	n := time.Duration(2)
+	if w.mixed {
+		n = 4
+	}
+	return n * (c.HeartbeatTTL + c.EmergencyGracePeriod + c.ElectionTimeout + c.ExitThreshold + c.RecoveryGracePeriod +
 		c.ColdStartWindow + c.PlannedScaleWindow + c.MinRebalanceInterval + c.HandoffTimeout + c.OperationTimeout)
 }
 
@@ -137,6 +148,9 @@ func (w *World) Settle() error {
 // StopAll stops every worker and checks that nothing is left.
 func (w *World) StopAll() error {
 	live := w.Live()
+	if len(live) == 0 { // nobody who could remove what was left while faults lasted
+		return nil
+	}
 	for _, p := range live {
 		p.onEnd = nil
 		w.after(w.between(0, 2*time.Second), p.Stop)

@@ -48,6 +48,12 @@ var allKinds = []kind{
 	{"refresh", 2, (*Nemesis).refresh},
 	{"bad source", 1, (*Nemesis).badSource},
 	{"bad strategy", 1, (*Nemesis).badStrategy},
+	{"wipe ids", 1, wipe(core.IDs)},
+	{"wipe election", 1, wipe(core.Election)},
+	{"wipe heartbeats", 1, wipe(core.Heartbeats)},
+	{"wipe assignments", 1, wipe(core.Assignments)},
+	{"wipe all", 1, wipe(core.IDs, core.Election, core.Heartbeats, core.Assignments)},
+	{"roll back", 2, (*Nemesis).rollBack},
 }
 
 // NewNemesis draws which faults there are and how many, and begins.
@@ -82,6 +88,7 @@ func (n *Nemesis) later() {
 		for _, k := range n.kinds {
 			if x -= k.weight; x < 0 {
 				n.w.trace.add(n.w.now, "world", "nemesis: %s", k.name)
+				n.w.hits[k.name]++
 				k.do(n)
 				break
 			}
@@ -115,7 +122,7 @@ func (n *Nemesis) victim() *Worker {
 
 // spawn starts a process that is started again when it ends by itself.
 func (n *Nemesis) spawn(host int) *Worker {
-	p := n.w.Spawn(host)
+	p := n.w.SpawnWith(host, n.w.config())
 	p.onEnd = func() {
 		if p.failed {
 			n.again(p, n.w.between(100*time.Millisecond, 3*time.Second))
@@ -323,6 +330,22 @@ func (n *Nemesis) badStrategy() {
 	if p := n.victim(); p != nil {
 		p.planBad = n.w.now + n.length()
 	}
+}
+
+func wipe(buckets ...core.Bucket) func(*Nemesis) {
+	return func(n *Nemesis) { n.w.Wipe(buckets...) }
+}
+
+// rollBack saves the store and brings it back later.
+func (n *Nemesis) rollBack() {
+	w := n.w
+	s := w.kv.Snapshot()
+	w.after(n.length(), func() {
+		if w.now < n.until {
+			w.hits["rolled back"]++
+			w.Rollback(s)
+		}
+	})
 }
 
 // End stops all faults that still last.

@@ -19,6 +19,7 @@ type headValue struct {
 	Leader    string      `json:"l"`
 	Lifecycle string      `json:"lc"`
 	List      string      `json:"list"`
+	Rebuild   bool        `json:"rb"`
 	Seats     []seatValue `json:"w"`
 }
 

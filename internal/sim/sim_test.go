@@ -105,6 +105,7 @@ func world(seed uint64) (*World, int) {
 	if w.chance(0.3) {
 		w.latency = 50 * time.Millisecond
 	}
+	w.mixed = w.chance(0.25)
 	return w, n
 }
 
@@ -140,10 +141,18 @@ func TestSim(t *testing.T) {
 	var next, failed atomic.Uint64
 	next.Store(first)
 	var wg sync.WaitGroup
+	var mu sync.Mutex
+	hits, steps := map[string]int{}, 0
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for seed := next.Add(1) - 1; seed <= last; seed = next.Add(1) - 1 {
 				w, err := simulate(seed, func(w *World) { watchTrace(w) })
+				mu.Lock()
+				for kind, n := range w.hits {
+					hits[kind] += n
+				}
+				steps += w.steps
+				mu.Unlock()
 				switch {
 				case err == nil:
 					t.Logf("seed %d: %d steps, %d plans, %d moves, %d forced, %d overlaps", seed, w.steps, w.check.plans, w.check.moves, w.check.forced, w.check.overlap)
@@ -156,6 +165,15 @@ func TestSim(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	t.Logf("%d steps; faults: %v", steps, hits)
+	if *oneSeed != 0 {
+		return
+	}
+	for _, k := range allKinds {
+		if hits[k.name] == 0 && last >= 300 {
+			t.Errorf("no fault of kind %q in %d seeds", k.name, last)
+		}
+	}
 }
 
 func TestSameSeedSameHistory(t *testing.T) {

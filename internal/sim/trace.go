@@ -90,11 +90,23 @@ func showEffect(e core.Effect) string {
 		return ""
 	case core.Log:
 		return fmt.Sprintf("log %s %v", e.Message, e.Pairs)
+	case core.Refreshed:
+		return fmt.Sprintf("refreshed %d%s", e.ID, showFault(e.Fault))
+	case core.Ended:
+		return "ended" + showFault(e.Fault)
 	case core.StateChanged:
 		return fmt.Sprintf("state %s -> %s", states[e.From], states[e.To])
 	default:
 		return fmt.Sprintf("%T%+v", e, e)
 	}
+}
+
+// showFault shows what a pointer points to.
+func showFault(f *core.Fault) string {
+	if f == nil {
+		return ""
+	}
+	return fmt.Sprintf(" %d: %s", f.Kind, f.Text)
 }
 
 var states = [...]string{

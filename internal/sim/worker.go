@@ -15,6 +15,7 @@ type Worker struct {
 	name  string
 	host  int
 	proc  core.Process
+	cfg   core.Config
 	core  *core.Core
 	snap  core.Snapshot
 
@@ -60,7 +61,11 @@ type Worker struct {
 }
 
 // Spawn starts a process on a host and in it a worker.
-func (w *World) Spawn(host int) *Worker {
+func (w *World) Spawn(host int) *Worker { return w.SpawnWith(host, w.cfg) }
+
+// SpawnWith starts a process on a host, and in it a worker with a configuration of
+// its own.
+func (w *World) SpawnWith(host int, cfg core.Config) *Worker {
 	n := len(w.workers) + 1
 	p := &Worker{
 		world: w, name: fmt.Sprintf("p%d", n), host: host, born: w.now, live: true,
@@ -72,11 +77,10 @@ func (w *World) Spawn(host int) *Worker {
 	}
 	w.hosts = max(w.hosts, host)
 	w.workers = append(w.workers, p)
-	cfg := w.cfg
 	cfg.Host, cfg.Process = p.proc.Boot, p.proc
-	for b := range cfg.Buckets {
-		cfg.Buckets[b] = w.kv.Created(b)
-	}
+	cfg.Buckets = w.created()
+	p.disturbed = w.lossShows
+	p.cfg = cfg
 	p.core = core.New(cfg)
 	p.link.up = true
 	w.trace.add(w.now, p.name, "starts on host %d, clock %+d ppm", host, p.ppm)
@@ -119,7 +123,7 @@ func (p *Worker) step(ev core.Event) {
 	w := p.world
 	w.trace.add(w.now, p.name, "<- %s", showEvent(ev))
 	if r, ok := ev.(core.Refresh); ok {
-		w.after(w.cfg.MinRebalanceInterval+3*w.cfg.OperationTimeout+time.Second, func() { p.answered(r.ID) })
+		w.after(p.cfg.MinRebalanceInterval+3*p.cfg.OperationTimeout+time.Second, func() { p.answered(r.ID) })
 	}
 	effects := p.core.Step(p.local(), ev)
 	p.snap = p.core.Snapshot()
@@ -169,6 +173,12 @@ func (p *Worker) perform(e core.Effect) {
 				wt.end()
 			}
 		}
+	case core.Rebind:
+		w.after(w.hop()+w.hop(), func() {
+			if p.link.up && !p.link.cut && w.now >= w.kvDown {
+				p.tell(core.Rebound{Created: w.created()})
+			}
+		})
 	case core.Source:
 		p.callSource(e)
 	case core.Plan:

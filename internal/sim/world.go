@@ -41,6 +41,10 @@ type World struct {
 	script func(p *Worker, op core.KV) fault
 	steps  int
 
+	mixed bool           // every process is configured a little differently
+	hits  map[string]int // faults, by kind
+
+	lossShows time.Duration // until then the last loss of data may show
 	faultsEnd time.Duration // when the last fault so far ends
 	// kvDown: until then no operation on the store is answered.
 	kvDown time.Duration
@@ -57,6 +61,7 @@ func NewWorld(cfg core.Config, seed uint64, partitions int) *World {
 		kv:    kvtest.NewFake(int(core.NumBuckets)),
 		trace: newTrace(),
 		lists: map[string]*core.List{},
+		hits:  map[string]int{},
 	}
 	w.latency = 3 * time.Millisecond
 	w.check = newChecker(w)
