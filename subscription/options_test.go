@@ -155,9 +155,9 @@ func TestMetricsAndLogger(t *testing.T) {
 		of := reflect.TypeFor[Metrics]()
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		for i := range of.NumMethod() {
-			if name := of.Method(i).Name; !r.calls[name] {
-				t.Errorf("%s was not called", name)
+		for m := range of.Methods() {
+			if !r.calls[m.Name] {
+				t.Errorf("%s was not called", m.Name)
 			}
 		}
 		if !r.calls["ObserveHandler failed"] {

@@ -71,6 +71,7 @@ func command(stdout, stderr io.Writer) *cli.Command {
 		Commands: append(childCommands(stdout),
 			demoCommand(stdout),
 			benchCommand(stdout),
+			decodeCommand(stdout),
 			&cli.Command{
 				Name:  "version",
 				Usage: "print the version",

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -137,6 +138,13 @@ func TestChunks(t *testing.T) {
 				t.Errorf("a chunk of %d bytes, limit %d", len(p), limit)
 			}
 			read = append(read, Done{Val: p})
+		}
+		text, err := ReadableAt("k", func(key string) ([]byte, error) {
+			k, _ := strconv.Atoi(strings.TrimPrefix(key, "k."))
+			return parts[k], nil
+		})
+		if whole, _ := Readable(val); err != nil || string(text) != string(whole) {
+			t.Errorf("limit %d: not readable: %v", limit, err)
 		}
 		if d := joined(read); d.Err != OK || string(d.Val) != string(val) {
 			t.Errorf("limit %d: joined to something else: %v", limit, d.Err)

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -77,6 +78,32 @@ func (c *Core) getWhole(key string, then func(Done)) {
 			})
 		}
 	})
+}
+
+// ReadableAt returns the form in JSON of what stands under a key, put together if
+// it was split. Get reads a key.
+func ReadableAt(key string, get func(key string) ([]byte, error)) ([]byte, error) {
+	first, err := get(key)
+	if err != nil {
+		return nil, err
+	}
+	n := chunkCount(first)
+	if n == 1 {
+		return Readable(first)
+	}
+	parts := []Done{{Val: first}}
+	for k := 1; k < n; k++ {
+		val, err := get(chunkKey(key, k))
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, Done{Val: val})
+	}
+	d := joined(parts)
+	if d.Err != OK {
+		return nil, fmt.Errorf("%w: %s", ErrForeign, d.Text)
+	}
+	return Readable(d.Val)
 }
 
 func joined(parts []Done) Done {

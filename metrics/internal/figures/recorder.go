@@ -132,6 +132,7 @@ func (r *Recorder) SetLeader(leader bool) {
 func (r *Recorder) ObserveHeartbeat(d time.Duration) {
 	r.sink.Observe(HeartbeatDuration, "", d.Seconds(), 1)
 }
+
 func (r *Recorder) ObserveCommit(d time.Duration) { r.sink.Observe(CommitDuration, "", d.Seconds(), 1) }
 
 func (r *Recorder) ObserveHandler(d time.Duration, ok bool) {
@@ -141,6 +142,7 @@ func (r *Recorder) ObserveHandler(d time.Duration, ok bool) {
 	}
 	r.sink.Observe(HandlerDuration, result, d.Seconds(), 1)
 }
+
 func (r *Recorder) ObserveRelease(d time.Duration) {
 	r.sink.Observe(ReleaseDuration, "", d.Seconds(), 1)
 }
