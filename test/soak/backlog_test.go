@@ -118,18 +118,14 @@ func (b *backlog) ask(ctx context.Context) ([]int, error) {
 	return out, nil
 }
 
-// empty reports whether nothing waits any more.
-func (b *backlog) empty(ctx context.Context) (bool, error) {
+// total is how many messages wait.
+func (b *backlog) total(ctx context.Context) (int, error) {
 	waiting, err := b.waiting(ctx)
-	if err != nil {
-		return false, err
-	}
+	sum := 0
 	for _, n := range waiting {
-		if n > 0 {
-			return false, nil
-		}
+		sum += n
 	}
-	return true, nil
+	return sum, err
 }
 
 // left records what the server still has in the end: for the owner of a partition

@@ -44,6 +44,9 @@ type form struct {
 const (
 	// settleLimit bounds how long the fleet may take to do what it was told.
 	settleLimit = 2 * time.Minute
+	// finishLimit bounds how long it may take to handle what is left in the end, and
+	// settleLimit how long nothing may become less of it.
+	finishLimit = 20 * time.Minute
 	// askAgain is when it is told again, since a leader that died has forgotten.
 	askAgain = 2 * time.Second
 	// slack is how much more than wanted waits, since handlers go on.
@@ -318,22 +321,24 @@ func (r *run) finish() error {
 			return err
 		}
 	}
-	asked := time.Now()
-	var empty bool
-	var emptyErr error
-	err := r.until("every message is handled", 3*time.Minute, func() bool {
+	asked, progress, least := time.Now(), time.Now(), -1
+	var err error
+	stuck := r.until("every message is handled", finishLimit, func() bool {
 		if time.Since(asked) < 200*time.Millisecond {
 			return false
 		}
-		empty, emptyErr = r.backlog.empty(r.ctx)
-		asked = time.Now()
-		return empty || emptyErr != nil
+		var left int
+		left, err = r.backlog.total(r.ctx)
+		if asked = time.Now(); least < 0 || left < least {
+			least, progress = left, asked
+		}
+		return err != nil || left == 0 || time.Since(progress) > settleLimit
 	})
-	if emptyErr != nil {
-		return emptyErr
-	}
 	if err != nil {
-		r.own.say("%v", err) // what is left is judged
+		return err
+	}
+	if stuck != nil {
+		r.own.say("%v", stuck) // what is left is judged
 	}
 	return r.backlog.left(r.ctx)
 }
