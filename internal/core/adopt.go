@@ -50,7 +50,7 @@ func (c *Core) onHeadWatch(ev Watched) {
 	if ev.Key == "" || ev.Deleted {
 		return // an absent head is not obeyed
 	}
-	c.sawHead(ev.Val, ev.Rev)
+	c.sawHead(ev.Val, ev.Rev, c.adopt.seen)
 }
 
 // readHead reads the head from the stream leader: what the watch missed.
@@ -63,11 +63,12 @@ func (c *Core) readHead() {
 		return
 	}
 	c.adopt.reading = true
+	known := c.adopt.seen
 	c.kv(KV{Verb: Get, Bucket: Assignments, Key: c.headKeyName()}, false, func(d Done) {
 		c.adopt.reading = false
 		switch d.Err {
 		case OK:
-			c.sawHead(d.Val, d.Rev)
+			c.sawHead(d.Val, d.Rev, known)
 		case NotFound: // not obeyed, but known
 			c.adopt.looked = c.now
 			c.lostHead()
@@ -77,7 +78,9 @@ func (c *Core) readHead() {
 	})
 }
 
-func (c *Core) sawHead(val []byte, rev uint64) {
+// sawHead takes in a head. known is the latest one that was known when it was
+// looked at: an answer that was overtaken by a newer head is no fault.
+func (c *Core) sawHead(val []byte, rev uint64, known version) {
 	a := &c.adopt
 	if c.life.phase != running || !c.claim.held || c.life.stopping() {
 		return
@@ -96,6 +99,9 @@ func (c *Core) sawHead(val []byte, rev uint64) {
 		return
 	}
 	if head.at().less(a.seen) {
+		if !head.at().less(known) {
+			return
+		}
 		c.report(FaultVersion, "head "+head.at().String()+" is older than "+a.seen.String()+", which was seen before")
 		return
 	}

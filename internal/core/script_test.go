@@ -262,7 +262,8 @@ var nodeCommands = map[string]func(*node, []string) error{
 	},
 	// fault NAME MODE COUNT VERB KEY: of the next operations that match; MODE is
 	// fail, lost (done, unanswered), unsent (not done, unanswered), late (done
-	// by land, unanswered) or hold (done and answered by land)
+	// by land, unanswered), slow (done, answered by land) or hold (done and
+	// answered by land)
 	"fault": func(n *node, args []string) error {
 		count, err := strconv.Atoi(args[1])
 		n.faults = append(n.faults, &fault{mode: args[0], count: count, pattern: args[2] + " " + args[3]})

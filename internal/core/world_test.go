@@ -75,7 +75,7 @@ type node struct {
 // fault is what becomes of the next operations that match.
 type fault struct {
 	pattern string
-	mode    string // fail, lost, unsent, late
+	mode    string // fail, lost, unsent, late, slow, hold
 	count   int    // -1 = until cleared
 }
 
@@ -373,6 +373,10 @@ func (n *node) operate(e KV) {
 			w.say(e, n.name, renderDone(e, d)+" (late)")
 		})
 		answer(e.Timeout, Done{Err: Ambiguous, Text: "no answer"})
+	case mode == "slow":
+		var d Done
+		w.execute(e, &d)
+		n.held = append(n.held, func() { answer(latency, d) })
 	case mode == "hold":
 		n.held = append(n.held, execute)
 	case mode == "fail":
