@@ -260,7 +260,8 @@ var nodeCommands = map[string]func(*node, []string) error{
 		n.collect()
 		return nil
 	},
-	// fault NAME MODE COUNT VERB KEY: of the next operations that match; MODE is
+	// fault NAME MODE COUNT VERB KEY: of the next operations that match, or of the
+	// making of watches (VERB watch, KEY the filter, MODE any); MODE is
 	// fail, lost (done, unanswered), unsent (not done, unanswered), late (done
 	// by land, unanswered), slow (done, answered by land) or hold (done and
 	// answered by land)
