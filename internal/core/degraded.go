@@ -133,7 +133,7 @@ func (c *Core) degradedTimer(t timer) {
 	case timerEnter:
 		since, why := g.silent, "NATS does not answer"
 		if !c.conn.up {
-			since, why = c.conn.lostAt, "NATS is disconnected"
+			since, why = min(since, c.conn.lostAt), "NATS is disconnected" // it may have been silent before
 		}
 		if since != never {
 			c.enterDegraded(since, why)
