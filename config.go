@@ -140,7 +140,8 @@ type DegradedBehaviorConfig struct {
 	// ExitThreshold is the time with NATS before recovery. Default 5 s.
 	ExitThreshold time.Duration `yaml:"exitThreshold"`
 	// KVErrorThreshold is the number of consecutive errors within KVErrorWindow
-	// that enter degraded mode. Default 5.
+	// that enter degraded mode: errors of one kind of operation (read, write or
+	// watch) on one bucket, added up over those that still fail. Default 5.
 	KVErrorThreshold int `yaml:"kvErrorThreshold"`
 	// KVErrorWindow is the window for counting errors. Default 30 s.
 	KVErrorWindow time.Duration `yaml:"kvErrorWindow"`

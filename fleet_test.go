@@ -23,14 +23,16 @@ type worker struct {
 	*parti.Manager
 	link *partitest.Link
 
-	mu     sync.Mutex
-	owned  map[string]bool
-	moves  int // partitions gained or lost after the first assignment
-	calls  int
-	states []parti.State
-	errs   []error
-	alerts []string
-	bad    []string
+	mu      sync.Mutex
+	owned   map[string]bool
+	moves   int // partitions gained or lost after the first assignment
+	calls   int
+	states  []parti.State
+	when    []time.Time // of states
+	errs    []error
+	alerts  []string
+	alerted []time.Time // of alerts
+	bad     []string
 }
 
 // newWorker makes a manager on a link of its own; it is not started.
@@ -83,7 +85,7 @@ func newWorkerOn(t *testing.T, link *partitest.Link, conn []nats.Option, cfg par
 			if n := len(w.states); n > 0 && w.states[n-1] != from {
 				w.bad = append(w.bad, fmt.Sprintf("state changed from %v after %v", from, w.states[n-1]))
 			}
-			w.states = append(w.states, to)
+			w.states, w.when = append(w.states, to), append(w.when, time.Now())
 			return nil
 		},
 		OnError: func(_ context.Context, err error) error {
@@ -96,6 +98,7 @@ func newWorkerOn(t *testing.T, link *partitest.Link, conn []nats.Option, cfg par
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.alerts = append(w.alerts, fmt.Sprintf("%s %v", level, d.Round(time.Second)))
+			w.alerted = append(w.alerted, time.Now())
 			return nil
 		},
 	}

@@ -114,7 +114,7 @@ func newRun(parent context.Context, m *Manager) *run {
 func (r *run) begin(startup time.Duration) {
 	r.ops = opQueue{metrics: r.m.opts.metrics, ctx: r.ctx, own: &r.own, store: r.store, causes: &r.causes, post: r.box.post, gone: r.rebind}
 	r.watches = watches{
-		ctx: r.ctx, own: &r.own, store: r.store, post: r.box.post, gone: r.rebind,
+		ctx: r.ctx, own: &r.own, store: r.store, causes: &r.causes, post: r.box.post, gone: r.rebind,
 		timeout: r.m.cfg.OperationTimeout,
 	}
 	r.presence = presence{ctx: r.ctx, own: &r.own, group: r.m.cfg.core().Group, post: r.box.post, log: r.log}

@@ -267,6 +267,7 @@ type watches struct {
 	ctx     context.Context // of the run
 	own     *tasks
 	store   kvStore
+	causes  *causes
 	post    func(core.Event)
 	gone    func()        // told that a bucket is gone
 	timeout time.Duration // of making one
@@ -274,6 +275,10 @@ type watches struct {
 	mu    sync.Mutex
 	stops map[core.WatchID]func() // ends a watch that is being made, or exists
 }
+
+// errNotInTime says that a watch was made too late, or when nobody wanted it any
+// more.
+var errNotInTime = errors.New("not made in time")
 
 // add makes a watch beside the loop. A watch that cannot be made is lost.
 func (ws *watches) add(w core.Watch) {
@@ -294,7 +299,10 @@ func (ws *watches) add(w core.Watch) {
 			return
 		}
 		end()
-		ws.post(core.WatchLost{Watch: w.ID})
+		if err == nil {
+			err = errNotInTime
+		}
+		ws.post(core.WatchLost{Watch: w.ID, Err: errKind(err), Text: ws.causes.note(core.FaultKV, err)})
 		if bucketGone(err) {
 			ws.gone()
 		}

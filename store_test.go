@@ -196,6 +196,11 @@ func TestWatches(t *testing.T) {
 		if len(lost) != 2 || lost[0].Watch != 2 || lost[1].Watch != 4 {
 			t.Errorf("lost %+v", lost)
 		}
+		for _, l := range lost { // only a watch that could not be made has failed
+			if failed := l.Watch == 2; (l.Err != core.OK) != failed || (l.Text != "") != failed {
+				t.Errorf("lost %+v", l)
+			}
+		}
 		m.post(cue(1))
 		synctest.Wait()
 		if len(stopped) != 1 || stopped[0] != "a" {
@@ -203,7 +208,7 @@ func TestWatches(t *testing.T) {
 		}
 		pass(m.cfg.OperationTimeout)
 		synctest.Wait()
-		if lost := seen[core.WatchLost](m.core); lost[len(lost)-1].Watch != 5 {
+		if lost := seen[core.WatchLost](m.core); lost[len(lost)-1].Watch != 5 || lost[len(lost)-1].Err != core.Ambiguous {
 			t.Errorf("a watch that is not made in time is not lost: %+v", lost)
 		}
 		m.mustStop(t)

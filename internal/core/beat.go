@@ -103,7 +103,7 @@ func (c *Core) inspectID(hbRev uint64) {
 // one: its key was lost, and its holder will write it again.
 func (c *Core) giveBackID(inc string) {
 	n := c.claim.number
-	c.log(Warn, "worker id is in use", "id", c.worker(), "incarnation", inc)
+	c.log(Warn, "worker id is in use", "incarnation", inc)
 	spoken := c.claim.spoken
 	if spoken == nil {
 		spoken = map[int]string{}

@@ -248,7 +248,7 @@ func (c *Core) kv(op KV, counted bool, then func(Done)) {
 	}
 	began := c.now
 	op.Op = c.ask(func(d Done) {
-		c.feed(d, began, op, counted)
+		c.feed(d.Err, d.Text, began, kindOf(op), func() string { return verbNames[op.Verb] + " " + op.Key }, counted)
 		then(d)
 	})
 	c.emit(op)

@@ -1,6 +1,9 @@
 package core
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // degraded is the state of degraded mode: NATS is away, the assignment is
 // frozen, and nothing is given up for want of news.
@@ -9,33 +12,65 @@ import "time"
 // disconnect, or, for a link that is cut silently, from the start of the first
 // operation left unanswered; or after KVErrorThreshold consecutive errors within
 // KVErrorWindow. It is left when NATS has been good for ExitThreshold and the
-// cause has cleared: the own id is confirmed and the head was read.
+// cause has cleared: id and heartbeat are written, the head was read and both of
+// its watches work.
+//
+// Consecutive are errors of one kind of operation on one bucket: a bucket that
+// still answers does not make up for another one that fails.
 type degraded struct {
 	in      bool
 	since   time.Duration // of the loss, not of the entry
 	entered time.Duration
 	left    time.Duration // when it was last left; negative before
 
-	silent time.Duration   // start of the first operation left unanswered; never = none
-	heard  time.Duration   // when an operation was last answered
-	errors []time.Duration // of consecutive errors
-	last   string          // the last error, for people
-	good   time.Duration   // since when NATS answers; never = it does not
+	silent time.Duration // start of the first operation left unanswered; never = none
+	heard  time.Duration // when an operation was last answered
+	errors []kvError     // since the last success of their kind
+	last   string        // the last error, for people
+	good   time.Duration // since when NATS answers; never = it does not
 
 	level   AlertLevel
 	alerted time.Duration
+}
+
+// kvError is an error of an operation of a kind.
+type kvError struct {
+	kind opKind
+	at   time.Duration
+}
+
+// opKind is what errors must have in common to be consecutive.
+type opKind struct {
+	bucket Bucket
+	class  opClass
+}
+
+type opClass uint8
+
+const (
+	reads opClass = iota
+	writes
+	watching
+)
+
+func kindOf(op KV) opKind {
+	if op.Verb == Get {
+		return opKind{op.Bucket, reads}
+	}
+	return opKind{op.Bucket, writes}
 }
 
 func (d *degraded) init() {
 	d.silent, d.good, d.left = never, 0, -1
 }
 
-// feed takes in how an operation ended.
-func (c *Core) feed(d Done, began time.Duration, op KV, counted bool) {
+// feed takes in how an operation ended. what is asked only of errors.
+func (c *Core) feed(err ErrKind, text string, began time.Duration, kind opKind, what func() string, counted bool) {
 	g := &c.degraded
-	switch d.Err {
+	switch err {
 	case OK, Conflict, NotFound:
-		g.silent, g.heard, g.errors = never, c.now, g.errors[:0]
+		g.silent, g.heard = never, c.now
+		g.errors = slices.DeleteFunc(g.errors, func(e kvError) bool { return e.kind == kind })
 		if g.good == never {
 			g.good = c.now
 		}
@@ -51,26 +86,24 @@ func (c *Core) feed(d Done, began time.Duration, op KV, counted bool) {
 		return
 	}
 	g.good = never
-	silent := d.Err == Ambiguous && g.silent != never
-	if d.Err == Ambiguous {
+	silent := err == Ambiguous && g.silent != never
+	if err == Ambiguous {
 		g.silent = min(g.silent, max(began, g.heard, c.conn.since)) // an answer to another one counts, and a suspension does not
 		c.timer.sooner(timerEnter, g.silent+c.cfg.EnterThreshold)
 	}
-	g.last = d.Text
+	g.last = text
 	if counted {
 		return
 	}
-	c.measure(MetricKVErrors, 1, bucketNames[op.Bucket])
-	c.report(FaultKV, verbNames[op.Verb]+" "+op.Key+": "+d.Text)
+	c.measure(MetricKVErrors, 1, bucketNames[kind.bucket])
+	c.report(FaultKV, what()+": "+text)
 	if silent {
 		return // silence is measured by its length, and counts once
 	}
-	g.errors = append(g.errors, c.now)
-	for len(g.errors) > 0 && c.now-g.errors[0] > c.cfg.KVErrorWindow {
-		g.errors = g.errors[1:]
-	}
+	g.errors = slices.DeleteFunc(g.errors, func(e kvError) bool { return c.now-e.at > c.cfg.KVErrorWindow })
+	g.errors = append(g.errors, kvError{kind, c.now})
 	if len(g.errors) >= c.cfg.KVErrorThreshold {
-		c.enterDegraded(g.errors[0], "key-value operations fail")
+		c.enterDegraded(g.errors[0].at, "key-value operations fail")
 	}
 }
 
@@ -100,7 +133,7 @@ func (c *Core) degradedTimer(t timer) {
 	case timerEnter:
 		since, why := g.silent, "NATS does not answer"
 		if !c.conn.up {
-			since, why = c.conn.lostAt, "NATS is disconnected"
+			since, why = min(since, c.conn.lostAt), "NATS is disconnected" // it may have been silent before
 		}
 		if since != never {
 			c.enterDegraded(since, why)
@@ -164,6 +197,29 @@ var AlertNames = [...]string{
 	AlertNone: "", AlertInfo: "Info", AlertWarn: "Warn", AlertError: "Error", AlertCritical: "Critical",
 }
 
+// cleared tells whether all that degraded mode may be due to works again, and
+// tries what does not.
+func (c *Core) cleared() bool {
+	ok := true
+	for _, r := range []*renewal{&c.idKey, &c.hbKey} {
+		if r.proved < c.degraded.good {
+			c.renew(r)
+			ok = false
+		}
+	}
+	if c.adopt.looked < c.degraded.good {
+		c.readHead()
+		ok = false
+	}
+	for _, k := range []watchKind{watchHeads, watchLeader} {
+		if !c.watch[k].synced {
+			c.openWatch(k)
+			ok = false
+		}
+	}
+	return ok
+}
+
 // considerExit leaves degraded mode when NATS has been good for long enough and
 // the cause has cleared; else it asks again what it lacks.
 func (c *Core) considerExit() {
@@ -182,11 +238,7 @@ func (c *Core) considerExit() {
 		c.timer.set(timerExit, at)
 		return
 	}
-	if c.claim.held && (c.idKey.proved < g.good || c.adopt.looked < g.good) {
-		if c.idKey.proved < g.good {
-			c.renew(&c.idKey)
-		}
-		c.readHead()
+	if c.claim.held && !c.cleared() {
 		c.timer.set(timerExit, c.now+c.cfg.HeartbeatInterval/4)
 		return
 	}

@@ -59,9 +59,13 @@ type (
 		// delivered everything written before.
 		Synced bool
 	}
-	// WatchLost says that a watch ended or fell silent; the core asks for a
-	// new one.
-	WatchLost struct{ Watch WatchID }
+	// WatchLost says that a watch ended or fell silent, or could not be made,
+	// and why: Err is OK for one that was made. The core asks for a new one.
+	WatchLost struct {
+		Watch WatchID
+		Err   ErrKind
+		Text  string
+	}
 
 	// Applied says that the assignment of the [Apply] effect with this Seq is
 	// in force: updater and hook have returned. Those superseded before they

@@ -279,9 +279,11 @@ var nodeCommands = map[string]func(*node, []string) error{
 		n.collect()
 		return nil
 	},
-	// fault NAME MODE COUNT VERB KEY: of the next operations that match; MODE is
+	// fault NAME MODE COUNT VERB KEY: of the next operations that match, or of the
+	// making of watches (VERB watch, KEY the filter, MODE any); MODE is
 	// fail, lost (done, unanswered), unsent (not done, unanswered), late (done
-	// by land, unanswered) or hold (done and answered by land)
+	// by land, unanswered), slow (done, answered by land) or hold (done and
+	// answered by land)
 	"fault": func(n *node, args []string) error {
 		count, err := strconv.Atoi(args[1])
 		n.faults = append(n.faults, &fault{mode: args[0], count: count, pattern: args[2] + " " + args[3]})

@@ -1,6 +1,9 @@
 package core
 
-import "strconv"
+import (
+	"strconv"
+	"time"
+)
 
 // watchKind names the watches of a core; each is open at most once.
 type watchKind uint8
@@ -20,18 +23,21 @@ const (
 // watch begins with the present values, so handlers see some twice and must be
 // level-triggered.
 type watcher struct {
-	bucket Bucket
-	filter string
-	tag    string
-	wanted bool
-	name   string  // of the watch last made
-	id     WatchID // of the open watch; 0 = none
-	count  int     // of the watches made so far
-	tries  int     // since the last event
-	synced bool    // everything written before the watch began has been seen
-	live   bool    // the present event happened after the watch began
-	begin  func()
-	on     func(Watched)
+	bucket  Bucket
+	filter  string
+	tag     string
+	wanted  bool
+	name    string        // of the watch last made
+	id      WatchID       // of the open watch; 0 = none
+	asked   time.Duration // when the open watch was asked for
+	made    bool          // the open watch has been heard of
+	count   int           // of the watches made so far
+	tries   int           // since the last event
+	synced  bool          // everything written before the watch began has been seen
+	live    bool          // the present event happened after the watch began
+	recount time.Duration // when its failing counts again
+	begin   func()
+	on      func(Watched)
 }
 
 func (c *Core) setupWatches() {
@@ -62,7 +68,7 @@ func (c *Core) openWatch(k watchKind) {
 		return
 	}
 	c.lastOp++
-	w.id, w.synced = WatchID(c.lastOp), false
+	w.id, w.synced, w.made, w.asked = WatchID(c.lastOp), false, false, c.now
 	w.count++
 	w.name = c.watchName(w.tag, strconv.Itoa(w.count))
 	w.begin()
@@ -85,6 +91,10 @@ func (c *Core) onWatched(ev Watched) {
 		if w.id != ev.Watch || w.id == 0 {
 			continue
 		}
+		if !w.made {
+			w.made = true
+			c.feedWatch(w, OK, "")
+		}
 		w.tries, w.live = 0, w.synced
 		if ev.Synced {
 			w.synced = true
@@ -92,6 +102,16 @@ func (c *Core) onWatched(ev Watched) {
 		w.on(ev)
 		return
 	}
+}
+
+// feedWatch tells degraded mode how the making of a watch ended. One that is
+// tried over and over counts once per heartbeat.
+func (c *Core) feedWatch(w *watcher, err ErrKind, text string) {
+	counted := c.now < w.recount
+	if err != OK && !counted {
+		w.recount = c.now + c.cfg.HeartbeatInterval
+	}
+	c.feed(err, text, w.asked, opKind{w.bucket, watching}, func() string { return "watch " + w.filter }, counted)
 }
 
 // onWatchLost makes a watch again: after a backoff while connected, else when
@@ -105,6 +125,9 @@ func (c *Core) onWatchLost(ev WatchLost) {
 		w.id, w.synced = 0, false
 		c.measure(MetricWatchRestarts, 1, w.tag)
 		c.log(Debug, "watch lost", "watch", w.tag)
+		if ev.Err != OK {
+			c.feedWatch(w, ev.Err, ev.Text)
+		}
 		if c.conn.up {
 			c.timer.set(timerWatch+timer(k), c.now+c.backoff(w.tries))
 			w.tries++

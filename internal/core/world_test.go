@@ -80,7 +80,7 @@ type node struct {
 // fault is what becomes of the next operations that match.
 type fault struct {
 	pattern string
-	mode    string // fail, lost, unsent, late
+	mode    string // fail, lost, unsent, late, slow, hold
 	count   int    // -1 = until cleared
 }
 
@@ -237,6 +237,10 @@ func (n *node) perform(e Effect) {
 	case KV:
 		n.operate(e)
 	case Watch:
+		if n.fault("watch "+strings.TrimPrefix(e.Filter, "g.")) != "" {
+			w.after(latency, func() { n.tell(WatchLost{Watch: e.ID, Err: Failed, Text: "refused"}) })
+			return
+		}
 		n.watches[e.ID] = w.kv.Watch(int(e.Bucket), e.Filter)
 		n.filters[e.ID] = e.Filter
 		n.collect()
@@ -368,14 +372,7 @@ func (n *node) operate(e KV) {
 	}
 	// The answer comes before what watches see.
 	execute := func() { w.execute(e, answer(latency, Done{})) }
-	mode := ""
-	for _, f := range n.faults {
-		if f.count != 0 && matchOp(f.pattern, e) {
-			f.count--
-			mode = f.mode
-			break
-		}
-	}
+	mode := n.fault(verbNames[e.Verb] + " " + strings.TrimPrefix(e.Key, "g."))
 	switch {
 	case !n.up:
 		answer(0, Done{Err: Down, Text: "down"})
@@ -391,6 +388,10 @@ func (n *node) operate(e KV) {
 			w.say(e, n.name, renderDone(e, d)+" (late)")
 		})
 		answer(e.Timeout, Done{Err: Ambiguous, Text: "no answer"})
+	case mode == "slow":
+		var d Done
+		w.execute(e, &d)
+		n.held = append(n.held, func() { answer(latency, d) })
 	case mode == "hold":
 		n.held = append(n.held, execute)
 	case mode == "fail":
@@ -400,10 +401,16 @@ func (n *node) operate(e KV) {
 	}
 }
 
-// matchOp matches "verb key" with wildcards; the key is without its group.
-func matchOp(pattern string, e KV) bool {
-	ok, err := path.Match(pattern, verbNames[e.Verb]+" "+strings.TrimPrefix(e.Key, "g."))
-	return err == nil && ok
+// fault returns what is to go wrong with the next "verb key" or "watch filter",
+// both without the group; patterns may have wildcards.
+func (n *node) fault(what string) string {
+	for _, f := range n.faults {
+		if ok, err := path.Match(f.pattern, what); err == nil && ok && f.count != 0 {
+			f.count--
+			return f.mode
+		}
+	}
+	return ""
 }
 
 func (w *world) execute(e KV, d *Done) {

@@ -91,6 +91,9 @@ func TestGuideSettings(t *testing.T) {
 				walk(field, name+".", yaml+".")
 				continue
 			}
+			if field.Kind() == reflect.Pointer {
+				field = field.Elem()
+			}
 			s, ok := listed[name]
 			delete(listed, name)
 			switch {
