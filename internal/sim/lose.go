@@ -101,6 +101,9 @@ func (c *checker) assignmentsLost() {
 	}
 	c.stored = cur.head
 	maps.Copy(c.tokens, cur.grants)
+	if cur.head.Term > c.last.head.Term { // from a line that nobody could know of
+		c.last = cur
+	}
 	if same(cur.head, c.last.head) { // nothing of it was lost
 		c.rebuilding = false
 	}
