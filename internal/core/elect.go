@@ -16,6 +16,7 @@ import (
 type election struct {
 	rec     leaderRecord
 	rev     uint64 // of the leader key; 0 = absent
+	refused uint64 // the revision at which it was not found
 	shown   uint64 // the latest revision that the present watch has shown
 	free    uint64 // rev when the own campaign began: what was judged then
 	changed time.Duration
@@ -239,6 +240,10 @@ func (c *Core) campaignKey(head headRecord, headRev uint64) {
 			// Somebody was faster, or an own write arrived after all; the watch
 			// tells which, and the lease of an own one lapses.
 			c.endCampaign(c.backoff(e.tries))
+			if e.free != 0 && e.free == e.refused { // the watch shows what does not stand there
+				c.rewatch(watchLeader)
+			}
+			e.refused = e.free
 		default:
 			c.campaignFailed("write the leader key: " + d.Text)
 		}
@@ -390,7 +395,7 @@ func (c *Core) releaseKey() {
 	e.rev, e.changed, e.resign = max(e.rev, c.leadKey.rev), c.now, true
 	c.release(&c.leadKey, func(gone bool) {
 		e.resign = false
-		if gone && e.rev <= c.leadKey.rev {
+		if gone && (e.rev <= c.leadKey.rev || c.mine(e.rec.Inc)) {
 			e.rev, e.rec = 0, leaderRecord{}
 		}
 		c.resumeStop()

@@ -134,10 +134,8 @@ func (c *Core) onRebound(ev Rebound) {
 		c.log(Warn, "a bucket was made anew", "bucket", bucketNames[b])
 		c.cfg.Buckets[b] = created
 		for k := range c.watch {
-			if w := &c.watch[k]; w.bucket == Bucket(b) && w.id != 0 {
-				c.emit(Unwatch{ID: w.id})
-				w.id, w.synced = 0, false
-				c.openWatch(watchKind(k))
+			if c.watch[k].bucket == Bucket(b) {
+				c.rewatch(watchKind(k))
 			}
 		}
 	}

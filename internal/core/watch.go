@@ -75,6 +75,15 @@ func (c *Core) openWatch(k watchKind) {
 	c.emit(Watch{ID: w.id, Bucket: w.bucket, Filter: w.filter, Name: w.name})
 }
 
+// rewatch begins an open watch anew.
+func (c *Core) rewatch(k watchKind) {
+	if w := &c.watch[k]; w.id != 0 {
+		c.emit(Unwatch{ID: w.id})
+		w.id, w.synced = 0, false
+		c.openWatch(k)
+	}
+}
+
 func (c *Core) unwant(k watchKind) {
 	w := &c.watch[k]
 	w.wanted, w.synced = false, false

@@ -22,6 +22,7 @@ type checker struct {
 	stored headValue // the head that stands in the store
 	// rebuilding: the assignments were lost, and no head was rebuilt yet.
 	rebuilding bool
+	lostRev    uint64             // the highest revision that was lost
 	lostAt     time.Duration      // when the assignments were last lost; 0 = never
 	writers    map[uint64]*Worker // who wrote heads of a term
 	tokens     map[string]grant   // the latest grant of each partition
@@ -182,7 +183,7 @@ func (c *checker) headWritten(p *Worker, op core.KV) {
 	cur, err := c.w.publish(op.Val)
 	if err != nil {
 		if c.lostAt > 0 && c.w.now < c.lostAt+2*c.w.cfg.OperationTimeout { // payloads that were written before
-			c.stored, c.rebuilding = cur.head, true
+			c.stored, c.last, c.rebuilding = cur.head, cur, true
 			return
 		}
 		c.fail("I1: head written by %s: %v", p.name, err)
@@ -202,6 +203,9 @@ func (c *checker) headWritten(p *Worker, op core.KV) {
 		c.last = cur
 	}
 	switch first := c.writers[h.Term]; {
+	case c.lostAt > 0 && op.Rev <= c.lostRev && h.Term < old.Term: // the revision of a head that was lost came again
+		c.rebuilding = true
+		return
 	case h.Term < old.Term || h.Term == old.Term && h.Version <= old.Version || h.Version < old.Version:
 		c.fail("I8: %s writes head %d.%d over %d.%d", p.name, h.Term, h.Version, old.Term, old.Version)
 		return

@@ -42,7 +42,7 @@ func (w *World) Converged() error {
 		return fmt.Errorf("there are %d leaders", leaders)
 	}
 	last := w.check.last
-	if w.check.rebuilding {
+	if w.check.rebuilding && w.remembered() {
 		return errors.New("the head was lost, and is not rebuilt")
 	}
 	if last.head.List != w.list.Digest {

@@ -23,6 +23,7 @@ func (w *World) created() (created [core.NumBuckets]string) {
 
 // Wipe deletes buckets and makes them anew.
 func (w *World) Wipe(buckets ...core.Bucket) {
+	w.check.lostRev = max(w.check.lostRev, w.kv.Last(int(core.Assignments)))
 	for _, b := range buckets {
 		w.trace.add(w.now, "world", "bucket %d is wiped", b)
 		w.kv.Wipe(int(b))
@@ -33,6 +34,7 @@ func (w *World) Wipe(buckets ...core.Bucket) {
 // Rollback brings back the store as it was.
 func (w *World) Rollback(s kvtest.Snapshot) {
 	w.trace.add(w.now, "world", "the store is rolled back")
+	w.check.lostRev = max(w.check.lostRev, w.kv.Last(int(core.Assignments)))
 	w.kv.Rollback(s)
 	w.lost(core.IDs, core.Election, core.Heartbeats, core.Assignments)
 }
@@ -99,6 +101,9 @@ func (c *checker) assignmentsLost() {
 	}
 	c.stored = cur.head
 	maps.Copy(c.tokens, cur.grants)
+	if cur.head.Term > c.last.head.Term { // from a line that nobody could know of
+		c.last = cur
+	}
 	if same(cur.head, c.last.head) { // nothing of it was lost
 		c.rebuilding = false
 	}
@@ -149,4 +154,15 @@ func (w *World) config() core.Config {
 	c.MinRebalanceInterval, c.RecoveryGracePeriod = scale(c.MinRebalanceInterval), scale(c.RecoveryGracePeriod)
 	c.EnterThreshold, c.ExitThreshold = scale(c.EnterThreshold), scale(c.ExitThreshold)
 	return c
+}
+
+// remembered tells whether anybody has seen more than what stands in the store.
+func (w *World) remembered() bool {
+	h := w.check.stored
+	for _, p := range w.Live() {
+		if s := p.snap; s.Term > h.Term || s.Term == h.Term && s.Version > h.Version {
+			return true
+		}
+	}
+	return h.Rebuild
 }
