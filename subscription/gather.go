@@ -29,8 +29,9 @@ func (p *partition) gather(cons jetstream.Consumer, msgs jetstream.MessagesConte
 	for left > 0 {
 		msg, err := msgs.Next(jetstream.NextMaxWait(max(p.cfg.AckWait/4, contestLook)))
 		if errors.Is(err, nats.ErrTimeout) {
-			// An acknowledgement of the last owner may have come late.
-			if n, err := p.unacknowledged(cons); err == nil && n <= len(all) {
+			if done, err := p.look(cons, len(all)); err != nil {
+				return all, err
+			} else if done {
 				break
 			}
 			continue
@@ -57,15 +58,21 @@ func (p *partition) gather(cons jetstream.Consumer, msgs jetstream.MessagesConte
 	return all, nil
 }
 
-// unacknowledged asks how many messages are with somebody.
-func (p *partition) unacknowledged(cons jetstream.Consumer) (int, error) {
+// look asks the server why nothing comes. Done is true when what is missing has
+// been acknowledged after all, late.
+func (p *partition) look(cons jetstream.Consumer, have int) (done bool, err error) {
 	ctx, cancel := context.WithTimeout(p.work, answerTimeout)
 	defer cancel()
 	info, err := cons.Info(ctx)
 	if err != nil {
-		return 0, err
+		return false, err
 	}
-	return info.NumAckPending, nil
+	if have == 0 { // a pin is not ours: requests that somebody left behind have won it
+		if err := p.unpin(ctx, info); err != nil {
+			return false, err
+		}
+	}
+	return info.NumAckPending <= have, nil
 }
 
 // finish completes what was gathered; what it returns was not begun, because the

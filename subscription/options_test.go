@@ -152,10 +152,9 @@ func TestMetricsAndLogger(t *testing.T) {
 		time.Sleep(time.Second)
 		came()
 
-		of := reflect.TypeFor[Metrics]()
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		for m := range of.Methods() {
+		for m := range reflect.TypeFor[Metrics]().Methods() {
 			if !r.calls[m.Name] {
 				t.Errorf("%s was not called", m.Name)
 			}

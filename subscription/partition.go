@@ -231,7 +231,7 @@ const contestLook = 100 * time.Millisecond
 // next returns the next delivery. While the partition is contested it notices
 // also without one that something was given to somebody else.
 func (p *partition) next(cons jetstream.Consumer, msgs jetstream.MessagesContext) (jetstream.Msg, error) {
-	at := &p.position
+	at, unacknowledged := &p.position, false
 	for time.Now().Before(at.contested) {
 		msg, err := msgs.Next(jetstream.NextMaxWait(contestLook))
 		if !errors.Is(err, nats.ErrTimeout) {
@@ -240,7 +240,14 @@ func (p *partition) next(cons jetstream.Consumer, msgs jetstream.MessagesContext
 		ctx, cancel := context.WithTimeout(p.work, answerTimeout)
 		info, err := cons.Info(ctx)
 		cancel()
-		if err != nil || info.Delivered.Consumer < at.next {
+		if err != nil {
+			continue
+		}
+		// Our own acknowledgements may be on their way, but not for so long; and
+		// what was given away together with a reset is not a delivery too many.
+		before := unacknowledged
+		unacknowledged = info.NumAckPending > 0
+		if info.Delivered.Consumer < at.next && !(before && unacknowledged) {
 			continue
 		}
 		// What was sent to us before the answer has arrived before it.
@@ -248,7 +255,7 @@ func (p *partition) next(cons jetstream.Consumer, msgs jetstream.MessagesContext
 			return msg, err
 		}
 		p.cfg.Metrics.IncrementResync()
-		return nil, fmt.Errorf("%w: delivery %d went to somebody else", ErrDeliveryGap, at.next)
+		return nil, fmt.Errorf("%w: a delivery before %d went to somebody else", ErrDeliveryGap, info.Delivered.Consumer+1)
 	}
 	return msgs.Next()
 }

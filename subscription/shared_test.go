@@ -144,7 +144,10 @@ func TestPerWorkerTrouble(t *testing.T) {
 		w.publish(20, ps...)
 		w.until(2 + 3 + 20)
 		time.Sleep(10 * time.Second) // many times AckWait: what waits is kept alive
-		if got := len(w.completed["p.0"]); got != 20 || tries.Load() != 6 || w.count(ErrHandlerPanic) != 1 {
+		w.mu.Lock()
+		got := len(w.completed["p.0"])
+		w.mu.Unlock()
+		if got != 20 || tries.Load() != 6 || w.count(ErrHandlerPanic) != 1 {
 			t.Errorf("%d of the partition that failed at first, %d tries", got, tries.Load())
 		}
 		err := h.UpdateWorkerConsumer(t.Context(), w.worker(h), ps[:2])
@@ -153,7 +156,9 @@ func TestPerWorkerTrouble(t *testing.T) {
 		w.until(3 + 20 + 20 + 1)
 		close(goOn) // the result of the revoked handler counts for the test only
 		settle()
+		w.mu.Lock()
 		w.completed["p.1"] = w.completed["p.1"][:3]
+		w.mu.Unlock()
 		w.assign(h, ps[:2]...)
 		w.until(20 + 20 + 20 + 1)
 		w.judge(0)

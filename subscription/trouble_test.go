@@ -378,14 +378,15 @@ func TestContestedPartition(t *testing.T) {
 					w.assign(first, p) // makes the durable
 					w.assign(first)
 					came := pullAway(w, "w-p", 4)
+					settle() // the server has the requests
 					w.assign(h, p)
 					settle()
 					start := time.Now()
 					w.publish(messages, p)
 					w.until(messages)
-					limit := time.Second
+					limit := 4 * 5 * contestLook
 					if !can.reset {
-						limit = 5 * 2 * cfg.AckWait
+						limit += 4 * 2 * cfg.AckWait
 					}
 					if d := time.Since(start); d > limit {
 						t.Errorf("took %v", d)
