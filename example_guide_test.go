@@ -96,19 +96,26 @@ func Example() {
 	url, stop := exampleServer()
 	defer stop()
 	ctx, cancel := context.WithCancel(context.Background())
+	owned := 0
 	defer onLog(func(line string) {
+		line, _, takes := strings.Cut(line, " under token")
 		fmt.Println(line)
-		if strings.Contains(line, "owns") {
-			cancel()
+		if takes {
+			if owned++; owned == 3 {
+				cancel()
+			}
 		}
 	})()
 	if err := work(ctx, url); err != nil {
 		fmt.Println(err)
 	}
-	// Output:
-	// take over [orders.0 orders.1 orders.2] give up []
-	// worker-0 owns 3 partitions
-	// take over [] give up [orders.0 orders.1 orders.2]
+	// Unordered output:
+	// worker-0 takes over orders.0
+	// worker-0 takes over orders.1
+	// worker-0 takes over orders.2
+	// worker-0 gives up orders.0
+	// worker-0 gives up orders.1
+	// worker-0 gives up orders.2
 }
 
 func ExampleManager() {

@@ -280,8 +280,8 @@ func TestHeadIsLostWhileOneIsCutOff(t *testing.T) {
 		o := watchOwners(parts, ws...)
 		_, others := leaderOf(t, ws...)
 		others[0].link.Cut()
+		src.Update(fleettest.Numbered(31)) // whoever rebuilds the head reads it
 		deleteHead(t, srv)
-		src.Update(fleettest.Numbered(31))
 		time.Sleep(20 * time.Second)
 		o.end(t, 20*time.Second)
 		others[0].link.Heal()
