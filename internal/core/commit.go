@@ -250,7 +250,7 @@ func (c *Core) committed(rev uint64) {
 	l := c.lead
 	k := &l.commit
 	l.head, l.rev = k.head, rev
-	k.busy, k.tries, k.files = false, 0, nil
+	k.busy, k.tries, k.files, k.deflater = false, 0, nil, deflater{}
 	c.log(Debug, "published", "term", l.term, "version", l.head.Version, "workers", len(l.head.Seats),
 		"took", (c.now - k.began).String())
 	c.measureCommit()
