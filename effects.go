@@ -161,7 +161,7 @@ func (r *run) list(e core.Source) core.Done {
 		return core.Done{Op: e.Op, Text: r.causes.note(core.FaultSource, err)}
 	}
 	r.lists.keep(l)
-	r.follow.listed(l.parts)
+	r.follow.listed(l.partitions)
 	return core.Done{Op: e.Op, List: l.core}
 }
 

@@ -35,7 +35,8 @@ func ownAll(parts int, ws []*worker) bool {
 
 // TestDeathIsFoundSoon kills a follower, and the leader, at times spread over the
 // heartbeat: for the server, and for all others, a connection that goes and does
-// not come back is what a killed process leaves.
+// not come back is what a killed process leaves, and one that stays and carries
+// nothing is what a stopped one leaves.
 func TestDeathIsFoundSoon(t *testing.T) {
 	const phases = 8
 	fast := parti.Config{
@@ -46,18 +47,22 @@ func TestDeathIsFoundSoon(t *testing.T) {
 		leads bool
 		cfg   parti.Config
 		conn  []nats.Option
+		end   func(*partitest.Link)
 		limit time.Duration
 	}{
 		// The grace, the allowance of the connection, and what may be added to them.
-		{"follower", false, parti.Config{}, parti.NATSOptions(), 2300 * time.Millisecond},
-		{"leader", true, parti.Config{}, parti.NATSOptions(), 2300 * time.Millisecond},
+		{"follower", false, parti.Config{}, parti.NATSOptions(), (*partitest.Link).Cut, 2300 * time.Millisecond},
+		{"leader", true, parti.Config{}, parti.NATSOptions(), (*partitest.Link).Cut, 2300 * time.Millisecond},
 		{"plain connection", false, parti.Config{}, []nats.Option{
 			nats.ReconnectWait(nats.DefaultReconnectWait), nats.ReconnectJitter(nats.DefaultReconnectJitter, nats.DefaultReconnectJitterTLS),
-		}, 4100 * time.Millisecond},
-		{"fast profile", false, fast, []nats.Option{nats.ReconnectWait(100 * time.Millisecond), nats.ReconnectJitter(0, 0)}, 600 * time.Millisecond},
+		}, (*partitest.Link).Cut, 4100 * time.Millisecond},
+		{"fast profile", false, fast, []nats.Option{nats.ReconnectWait(100 * time.Millisecond), nats.ReconnectJitter(0, 0)}, (*partitest.Link).Cut, 600 * time.Millisecond},
+		// The lease, the grace, and what it takes to publish.
+		{"stopped follower", false, parti.Config{}, parti.NATSOptions(), (*partitest.Link).Blackhole, 7600 * time.Millisecond},
+		{"stopped leader", true, parti.Config{}, parti.NATSOptions(), (*partitest.Link).Blackhole, 7600 * time.Millisecond},
 		// The lease of a worker is waited for; that of the leader is not.
-		{"exclusive follower", false, parti.Config{Ownership: parti.OwnershipExclusive}, parti.NATSOptions(), 7700 * time.Millisecond},
-		{"exclusive leader", true, parti.Config{Ownership: parti.OwnershipExclusive}, parti.NATSOptions(), 10100 * time.Millisecond},
+		{"exclusive follower", false, parti.Config{Ownership: parti.OwnershipExclusive}, parti.NATSOptions(), (*partitest.Link).Cut, 7700 * time.Millisecond},
+		{"exclusive leader", true, parti.Config{Ownership: parti.OwnershipExclusive}, parti.NATSOptions(), (*partitest.Link).Cut, 10100 * time.Millisecond},
 	} {
 		leads := c.leads
 		t.Run(c.name, func(t *testing.T) {
@@ -82,7 +87,7 @@ func TestDeathIsFoundSoon(t *testing.T) {
 					for _, w := range rest {
 						before[w] = w.CurrentAssignment().Partitions
 					}
-					victim.link.Cut()
+					c.end(victim.link)
 					took := until(20*time.Second, func() bool { return ownAll(100, rest) })
 					all = append(all, took)
 					if took > c.limit {

@@ -2,7 +2,6 @@ package parti
 
 import (
 	"context"
-	"slices"
 	"sync"
 )
 
@@ -75,7 +74,7 @@ func (f *following) lead(leads bool) {
 
 // listed passes on what the source returned; a list that nobody has read yet is
 // replaced.
-func (f *following) listed(parts []Partition) {
+func (f *following) listed(parts func() []Partition) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.lists == nil {
@@ -85,5 +84,5 @@ func (f *following) listed(parts []Partition) {
 	case <-f.lists:
 	default:
 	}
-	f.lists <- slices.Clone(parts) // it has room: only this method sends
+	f.lists <- parts() // it has room: only this method sends
 }

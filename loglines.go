@@ -25,6 +25,9 @@ func (l *runLogger) Warn(msg string, pairs ...any)  { l.line(l.to.Warn, msg, pai
 func (l *runLogger) Error(msg string, pairs ...any) { l.line(l.to.Error, msg, pairs) }
 
 func (l *runLogger) line(say func(string, ...any), msg string, pairs []any) {
+	if l.to == (nopLogger{}) { // nothing to remember
+		return
+	}
 	withheld, ok := l.allow(l.now(), cause(msg, pairs))
 	if !ok {
 		return

@@ -19,9 +19,11 @@ import (
 // partitionList is a checked list as the source returned it, in the source's
 // order, with what the core needs of it. It owns its memory and is never changed.
 type partitionList struct {
-	parts []Partition // weights as declared
-	core  *core.List
-	index *plan.Index // by hash of the id
+	core    *core.List
+	index   *plan.Index // by hash of the id
+	keys    []string    // of all partitions, one after the other
+	ends    []int32     // of the keys of each partition
+	weights []int64     // as declared
 }
 
 // newPartitionList checks and copies a list. Its error wraps ErrSource and names
@@ -40,12 +42,16 @@ func newPartitionList(parts []Partition) (*partitionList, error) {
 	}
 	l := &partitionList{core: &core.List{Weights: make([]int64, len(parts))}}
 	l.copyKeys(parts)
+	l.weights = l.core.Weights
+	if slices.ContainsFunc(parts, func(p Partition) bool { return p.Weight != effectiveWeight(p.Weight) }) {
+		l.weights = make([]int64, len(parts))
+	}
 
 	hashes := make([]uint64, len(parts))
 	var ids, all digest
 	for i, id := range l.core.IDs {
 		w := effectiveWeight(parts[i].Weight)
-		l.core.Weights[i] = w
+		l.weights[i], l.core.Weights[i] = parts[i].Weight, w
 		h := xxhash.Sum64String(id)
 		hashes[i] = h
 		ids.add(h)
@@ -54,7 +60,7 @@ func newPartitionList(parts []Partition) (*partitionList, error) {
 	l.core.IDDigest, l.core.Digest = ids.text(), all.text()
 	index, twice := plan.NewIndex(hashes, func(i, j int32) bool { return l.core.IDs[i] == l.core.IDs[j] })
 	if twice != plan.None {
-		return nil, fmt.Errorf("%w: partition %q is listed twice", ErrSource, l.parts[twice])
+		return nil, fmt.Errorf("%w: partition %q is listed twice", ErrSource, parts[twice])
 	}
 	l.index = index
 	return l, nil
@@ -91,23 +97,33 @@ func (l *partitionList) copyKeys(parts []Partition) {
 		}
 	}
 	arena := text.String()
-	l.parts = make([]Partition, len(parts))
 	l.core.IDs = make([]string, len(parts))
-	keys := make([]string, count)
+	l.keys, l.ends = make([]string, count), make([]int32, len(parts))
 	at, from := 0, 0
 	for i := range parts {
-		first, idFrom := at, from
+		idFrom := from
 		for _, k := range parts[i].Keys {
-			if keys[at] = arena[from:ends[at]]; keys[at] != k {
-				keys[at] = strings.Clone(k)
+			if l.keys[at] = arena[from:ends[at]]; l.keys[at] != k {
+				l.keys[at] = strings.Clone(k)
 			}
 			from = ends[at] + 1
 			at++
 		}
 		from-- // ids follow each other without a dot
 		l.core.IDs[i] = arena[idFrom:from]
-		l.parts[i] = Partition{Keys: keys[first:at:at], Weight: parts[i].Weight}
+		l.ends[i] = int32(at)
 	}
+}
+
+// partitions returns the list for others to keep. Keys are shared with the list.
+func (l *partitionList) partitions() []Partition {
+	parts := make([]Partition, len(l.ends))
+	from := int32(0)
+	for i, end := range l.ends {
+		parts[i] = Partition{Keys: l.keys[from:end:end], Weight: l.weights[i]}
+		from = end
+	}
+	return parts
 }
 
 // find returns the number of the partition with an id, or -1.
@@ -150,7 +166,7 @@ func newPlanner(s AssignmentStrategy) *planner {
 }
 
 // plan asks the strategy who is to own what and returns owners[i], the index
-// into workers of the owner of l.parts[i]. PrevOwner[i] is the index into
+// into workers of the owner of partition i of the list. PrevOwner[i] is the index into
 // prevWorkers of its owner so far, -1 for none; nil before the first plan. An
 // error wraps ErrStrategy and names the offender. Plan takes as long as the
 // strategy does.
@@ -180,11 +196,11 @@ func (p *planner) call(workers []WorkerInfo, l *partitionList, prevWorkers []str
 		if len(able) == 0 {
 			return nil, errors.New("no worker has a capacity above 0")
 		}
-		return p.strategy.Assign(workerIDs(able), slices.Clone(l.parts))
+		return p.strategy.Assign(workerIDs(able), l.partitions())
 	}
 	in := RebalanceInput{
 		Workers:     workers,
-		Partitions:  l.parts,
+		Partitions:  l.partitions(),
 		PrevWorkers: prevWorkers,
 		PrevOwner:   prevOwner,
 	}
@@ -202,7 +218,7 @@ func workerIDs(workers []WorkerInfo) []string {
 // ownersOf turns the result of a strategy into owners by index. Every partition
 // must be there once, by its keys, and only known workers.
 func ownersOf(result map[string][]Partition, workers []string, l *partitionList) ([]int32, error) {
-	owners := make([]int32, len(l.parts))
+	owners := make([]int32, len(l.core.IDs))
 	for i := range owners {
 		owners[i] = plan.None
 	}
@@ -230,7 +246,7 @@ func ownersOf(result map[string][]Partition, workers []string, l *partitionList)
 		return nil, fmt.Errorf("%q is no worker", unknown[0])
 	}
 	if left > 0 {
-		return nil, fmt.Errorf("partition %q was lost", l.parts[slices.Index(owners, plan.None)])
+		return nil, fmt.Errorf("partition %q was lost", l.core.IDs[slices.Index(owners, plan.None)])
 	}
 	return owners, nil
 }

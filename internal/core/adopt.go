@@ -12,7 +12,7 @@ import (
 // wake it; what counts is read. A head that is older than one seen before, or a
 // payload that does not match the head, changes nothing.
 type adoption struct {
-	head      headRecord // the latest valid one
+	head      headRecord // the latest valid one; of its seats only the own, since there may be many
 	rev       uint64
 	val       []byte
 	seen      version // of the latest head obeyed in this life
@@ -136,6 +136,10 @@ func (c *Core) sawHead(val []byte, rev uint64, before *sight) {
 		return
 	}
 	a.head, a.val, a.rev, a.seen, a.confirmed = head, val, rev, head.at(), c.now
+	a.head.Seats = nil
+	if i := slices.IndexFunc(head.Seats, func(s headSeat) bool { return s.Worker == c.worker() }); i >= 0 {
+		a.head.Seats = []headSeat{head.Seats[i]}
+	}
 	if c.elect.phase == leads && head.Term > c.elect.term {
 		c.stepDown("another leader took term "+strconv.FormatUint(head.Term, 10), true)
 	}

@@ -16,6 +16,7 @@ type commit struct {
 	busy      bool
 	lifecycle string // of the next head; "" = as it is
 	head      headRecord
+	headVal   []byte
 	files     []file
 	waiting   int // files whose answer is awaited
 	tries     int
@@ -23,7 +24,6 @@ type commit struct {
 	began     time.Duration
 	dropped   []string // no longer named by the head being written
 	garbage   []string // no longer named by the last head
-	deflater  deflater
 }
 
 // file is a value that the head will name.
@@ -38,6 +38,7 @@ func (c *Core) startCommit() {
 	l := c.lead
 	k := &l.commit
 	k.busy, k.tries, k.files, k.dropped, k.began = true, 0, nil, nil, c.now
+	var d deflater
 	v := l.head.Version + 1
 	head := headRecord{
 		formatted: ours, Term: l.term, Version: v, Leader: c.worker(), LeaderInc: c.inc, Lifecycle: l.head.Lifecycle,
@@ -48,7 +49,7 @@ func (c *Core) startCommit() {
 		head.Lifecycle, k.lifecycle = k.lifecycle, ""
 	}
 	publish := func(r *ref, key func(ref) string, rec packer) int {
-		val := packRecord(rec, &k.deflater)
+		val := packRecord(rec, &d)
 		*r = ref{Worker: r.Worker, Term: l.term, Version: v, Digest: digest(val)}
 		for i, part := range chunks(val, cmp.Or(c.conn.maxValue, largestValue)) {
 			k.files = append(k.files, file{key: chunkKey(key(*r), i), val: part})
@@ -107,7 +108,7 @@ func (c *Core) startCommit() {
 		}
 		head.Seats = append(head.Seats, hs)
 	}
-	k.head = head
+	k.head, k.headVal = head, packRecord(head, &d)
 	c.writeFiles()
 }
 
@@ -185,7 +186,7 @@ func (c *Core) writeHead() {
 	k.writing = true
 	term, v := l.term, k.head.Version
 	c.kv(KV{
-		Verb: Update, Bucket: Assignments, Key: c.headKeyName(), Val: packRecord(k.head, &k.deflater), Rev: l.rev,
+		Verb: Update, Bucket: Assignments, Key: c.headKeyName(), Val: k.headVal, Rev: l.rev,
 	}, k.tries > 0, func(d Done) {
 		if c.lead == nil || c.lead.term != term || k.head.Version != v || !k.writing {
 			return
@@ -250,7 +251,7 @@ func (c *Core) committed(rev uint64) {
 	l := c.lead
 	k := &l.commit
 	l.head, l.rev = k.head, rev
-	k.busy, k.tries, k.files = false, 0, nil
+	k.busy, k.tries, k.headVal, k.files = false, 0, nil, nil
 	c.log(Debug, "published", "term", l.term, "version", l.head.Version, "workers", len(l.head.Seats),
 		"took", (c.now - k.began).String())
 	c.measureCommit()

@@ -41,6 +41,9 @@ type predecessor struct {
 	worker, inc string
 	seen        time.Duration
 	peer        peer // when it was found gone
+	// beat is its heartbeat as it stood at quiet, after it was asked for.
+	beat         hbRecord
+	asked, quiet time.Duration
 }
 
 type campaign uint8
@@ -118,7 +121,7 @@ func (c *Core) considerCampaign() {
 		at = max(at, c.leaderDeadline())
 	}
 	if c.now < at {
-		c.timer.set(timerCampaign, at)
+		c.timer.set(timerCampaign, min(at, c.lookAtLeader()))
 		return
 	}
 	c.timer.clear(timerCampaign)

@@ -25,8 +25,7 @@ type rebalance struct {
 	done      Rebalanced    // but for its durations
 }
 
-// gap says since when a partition has no owner, and why; the zero value is one
-// that has, or that never had any.
+// gap says since when a partition that had an owner has none, and why.
 type gap struct {
 	since time.Duration
 	cause string
@@ -34,7 +33,7 @@ type gap struct {
 
 // losesOwner begins to count for a partition that loses its owner.
 func (t *table) losesOwner(i int32, since time.Duration, cause string) {
-	if t.idle[i].cause == "" {
+	if _, counts := t.idle[i]; !counts {
 		t.idle[i] = gap{since: since, cause: cause}
 	}
 }
@@ -43,9 +42,7 @@ func (t *table) losesOwner(i int32, since time.Duration, cause string) {
 func (c *Core) handed(got []gap) {
 	pauses := map[gap]int{}
 	for _, p := range got {
-		if p.cause != "" {
-			pauses[p]++
-		}
+		pauses[p]++
 	}
 	for _, p := range slices.SortedFunc(maps.Keys(pauses), func(a, b gap) int {
 		return cmp.Or(cmp.Compare(a.cause, b.cause), cmp.Compare(a.since, b.since))

@@ -108,7 +108,7 @@ func (l *leader) load(head headRecord, parts []partRead, drains []drainRecord) {
 		index[it.id] = int32(i)
 	}
 	n := len(items)
-	l.list, l.owner, l.next, l.token, l.idle = list, make([]int32, n), make([]int32, n), make([]Token, n), make([]gap, n)
+	l.list, l.owner, l.next, l.token = list, make([]int32, n), make([]int32, n), make([]Token, n)
 	for i := range n {
 		l.owner[i], l.next[i] = -1, -1
 	}

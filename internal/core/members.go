@@ -17,7 +17,7 @@ type member struct {
 	seen   time.Duration // when it last changed, on this clock; at first, when it was first looked for
 	alive  time.Duration // when it last changed while this worker watched
 	joined time.Duration // when this incarnation was first seen
-	proven bool          // a change was seen, so that it is no leftover of a dead fleet
+	proven bool          // a change was seen, or it is this worker: it is no leftover of a dead fleet
 	dead   bool
 	// looking: its heartbeat is being read, or its lease ended, before it counts
 	// as dead.
@@ -103,7 +103,7 @@ func (c *Core) sawBeat(w string, ev Watched, live bool) {
 		c.introduce(&m.peer)
 		c.check(&m.peer, w)
 	}
-	m.proven = m.proven || live
+	m.proven = m.proven || live || rec.Inc == c.inc
 	if live {
 		m.alive = c.now
 	}
@@ -171,7 +171,7 @@ func (c *Core) judge() {
 		}
 		at := c.silentSince(m) + c.memberTTL(m) + c.cfg.EmergencyGracePeriod
 		if m.seen < l.began { // the predecessor, perhaps deposed and alive: its heartbeat must be overdue too
-			at = max(at, l.began+max(bounded(m.rec.Interval, c.cfg.HeartbeatInterval), c.cfg.HeartbeatInterval)*11/10)
+			at = max(at, c.quietSince(m)+max(bounded(m.rec.Interval, c.cfg.HeartbeatInterval), c.cfg.HeartbeatInterval)*11/10)
 		}
 		// For as long as this silence lasts: when the first of them are buried it
 		// may not look like an outage any more.

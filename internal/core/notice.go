@@ -157,3 +157,36 @@ func (c *Core) leaderGone() bool {
 	c.timer.set(timerLate, wake)
 	return gone
 }
+
+// lookAtLeader reads the heartbeat of a leader that stays silent, an interval
+// before its lease ends, and tells when that is due: who then leads knows at once
+// whether its predecessor's heartbeat is overdue too, and need not wait for it.
+func (c *Core) lookAtLeader() time.Duration {
+	e := &c.elect
+	since := max(e.changed, c.conn.since)
+	if c.cfg.Exclusive || e.rev == 0 || e.last.inc != e.rec.Inc || e.last.asked > since {
+		return never
+	}
+	late := overdueAfter(c.intervalOf(e.rec.Interval))
+	if at := max(since+late, c.leaderDeadline()-late); c.now < at {
+		return at
+	}
+	e.last.asked = c.now
+	worker, inc, asked := e.last.worker, e.last.inc, c.now
+	c.kv(KV{Verb: Get, Bucket: Heartbeats, Key: c.hbKeyName(worker)}, false, func(d Done) {
+		rec, err := decode[hbRecord](d.Val)
+		if d.Err == OK && err == nil && rec.Inc == inc && e.last.inc == inc && e.last.asked == asked {
+			e.last.beat, e.last.quiet = rec, c.now
+		}
+	})
+	return never
+}
+
+// quietSince is since when the heartbeat of the predecessor is known to stand
+// still: since it was read, or since this worker leads.
+func (c *Core) quietSince(m *member) time.Duration {
+	if last := &c.elect.last; m.says(last.beat) {
+		return last.quiet
+	}
+	return c.lead.began
+}

@@ -107,7 +107,8 @@ func unpackRecord(b []byte, rec unpacker) error {
 	return r.err
 }
 
-// deflater is kept by who writes often, because making one costs a megabyte.
+// deflater is shared by what is written together, because making one costs a
+// megabyte, and is not kept for longer, because it holds it.
 type deflater struct{ w *flate.Writer }
 
 func (d *deflater) deflate(body []byte) []byte {

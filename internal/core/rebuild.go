@@ -333,7 +333,6 @@ func (u *union) fill(t *table, v Token) {
 		}
 		t.owner = append(t.owner, owner)
 		t.token = append(t.token, best.token)
-		t.idle = append(t.idle, gap{})
 	}
 	for id, hs := range u.holders {
 		t.gone[id] = goneEntry{weight: u.weight[id], holders: hs}

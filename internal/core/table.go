@@ -15,9 +15,9 @@ type table struct {
 	owner []int32 // seat that is granted the partition; -1 = nobody
 	next  []int32 // seat that is to have it; the owner's own while nothing moves
 	token []Token // of the grant
-	idle  []gap   // since when it has no owner
 	// holders may still be working on a partition without being granted it.
 	holders map[int32][]holding
+	idle    map[int32]gap // since when a partition has no owner
 	// gone are partitions that left the list and are still held.
 	gone map[string]goneEntry
 
@@ -59,7 +59,7 @@ type seat struct {
 }
 
 func newTable() table {
-	return table{list: &List{}, holders: map[int32][]holding{}, gone: map[string]goneEntry{}, byName: map[string]int32{}}
+	return table{list: &List{}, holders: map[int32][]holding{}, idle: map[int32]gap{}, gone: map[string]goneEntry{}, byName: map[string]int32{}}
 }
 
 func (t *table) seatOf(w string) *seat {
@@ -137,8 +137,8 @@ func (t *table) adoptList(list *List, v Token) bool {
 	was := *t
 	n := len(list.IDs)
 	t.list = list
-	t.owner, t.next, t.token, t.idle = make([]int32, n), make([]int32, n), make([]Token, n), make([]gap, n)
-	t.holders = map[int32][]holding{}
+	t.owner, t.next, t.token = make([]int32, n), make([]int32, n), make([]Token, n)
+	t.holders, t.idle = map[int32][]holding{}, map[int32]gap{}
 	moved := make(map[int32]int32, len(old)) // where the partitions of the old list are
 	for i, id := range list.IDs {
 		i := int32(i)
@@ -152,7 +152,10 @@ func (t *table) adoptList(list *List, v Token) bool {
 			continue
 		}
 		delete(old, id)
-		t.owner[i], t.next[i], t.token[i], t.idle[i] = was.owner[j], was.next[j], was.token[j], was.idle[j]
+		t.owner[i], t.next[i], t.token[i] = was.owner[j], was.next[j], was.token[j]
+		if g, ok := was.idle[j]; ok {
+			t.idle[i] = g
+		}
 		if h := was.holders[j]; h != nil {
 			t.holders[i] = append(t.holders[i], h...)
 		}
@@ -340,9 +343,14 @@ func (t *table) grantReady(v Token) (got []gap) {
 		}
 		t.owner[i], t.token[i] = to, v
 		t.seats[to].dirty = true
-		got = append(got, t.idle[i])
-		t.idle[i] = gap{}
+		if g, ok := t.idle[i]; ok {
+			got = append(got, g)
+			delete(t.idle, i)
+		}
 		t.seats[to].files.touch(i)
+	}
+	if len(t.idle) == 0 {
+		t.idle = map[int32]gap{} // a large one gives back its memory
 	}
 	return got
 }
