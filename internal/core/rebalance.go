@@ -383,10 +383,11 @@ func (c *Core) planFailed(why string) {
 }
 
 // cannotLead resigns when source or strategy have not served for long, or a plan
-// could not be published; another worker may have better luck.
+// could not be published; another worker may have better luck. Where nobody has,
+// each leader tries twice as long the next time.
 func (c *Core) cannotLead() bool {
 	l := c.lead
-	patience := 3 * c.cfg.OperationTimeout
+	patience := 3 * c.cfg.OperationTimeout << min(c.elect.barren, maxBarren)
 	why := ""
 	switch {
 	case l.others() == 0:
@@ -398,9 +399,12 @@ func (c *Core) cannotLead() bool {
 	if why == "" {
 		return false
 	}
+	c.elect.barren++
 	c.stepDown(why, true)
 	return true
 }
+
+const maxBarren = 5
 
 // others counts the live members beside this worker.
 func (l *leader) others() int {
@@ -417,7 +421,7 @@ func (l *leader) others() int {
 // changes nothing is not committed.
 func (c *Core) planned(list *List, owners []int32, shares []float64) {
 	l := c.lead
-	l.stuckAt = never
+	l.stuckAt, c.elect.barren = never, 0
 	v := Token{l.term, l.head.Version + 1}
 	if list == l.fresh {
 		c.log(Info, "list of partitions changed", "partitions", len(list.IDs), "term", l.term, "version", v.Version)
