@@ -225,3 +225,38 @@ func countLeaders(ws ...*worker) int {
 	}
 	return n
 }
+
+// TestLostStateIsBackSoon: all buckets deleted, or a server that kept nothing and was
+// away for a moment or for long: the fleet is well ExitThreshold and 5 s later.
+func TestLostStateIsBackSoon(t *testing.T) {
+	for _, what := range []string{"deleted", "restarted", "away"} {
+		t.Run(what, func(t *testing.T) {
+			partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+				cfg := parti.Config{}
+				if what != "deleted" {
+					cfg.KVBucket.Storage = parti.StorageMemory
+				}
+				ws := newWorkers(t, srv, 3, cfg, source.NewStatic(fleettest.Numbered(30)))
+				startAll(t, ws...)
+				time.Sleep(time.Minute)
+				switch what {
+				case "deleted":
+					for _, b := range []string{"stableid", "election", "heartbeat", "assignment"} {
+						if err := admin(t, srv).DeleteStream(t.Context(), "KV_parti-"+b); err != nil {
+							t.Fatal(err)
+						}
+					}
+				case "restarted":
+					srv.Restart()
+				case "away":
+					srv.Shutdown()
+					time.Sleep(time.Minute)
+					srv.Restart()
+				}
+				time.Sleep(exits + 5*time.Second)
+				check(t, 30, ws...)
+				nothingHappened(t, ws...)
+			})
+		})
+	}
+}
