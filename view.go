@@ -28,6 +28,9 @@ func (v *view) assignment() Assignment {
 	if s := v.snap; v.settled && (Token{h.term, h.version}).Less(Token{s.Term, s.Version}) {
 		a.Term, a.Version, a.Lifecycle = s.Term, s.Version, Lifecycle(s.Lifecycle)
 	}
+	if a.Lifecycle == "" { // nothing has arrived yet
+		a.Lifecycle = Lifecycle(v.snap.Lifecycle)
+	}
 	return a
 }
 

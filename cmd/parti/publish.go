@@ -158,9 +158,20 @@ func (p *publisher) await(ctx context.Context, w inFlight) (*jetstream.PubAck, e
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	ack, err := p.js.PublishMsg(ctx, w.msg, jetstream.WithRetryAttempts(5))
-	if err != nil {
-		return nil, errors.Join(first, err)
+	for giveUp := time.Now().Add(stallTimeout); ; {
+		ack, err := p.js.PublishMsg(ctx, w.msg, jetstream.WithRetryAttempts(5))
+		if err == nil {
+			return ack, nil
+		}
+		if ctx.Err() != nil || time.Now().After(giveUp) {
+			return nil, errors.Join(first, err)
+		}
+		select { // NATS is away
+		case <-time.After(publishRetry):
+		case <-ctx.Done():
+		}
 	}
-	return ack, nil
 }
+
+// publishRetry is the pause between two attempts to publish while NATS is away.
+const publishRetry = 500 * time.Millisecond

@@ -143,6 +143,9 @@ func (c *Core) sawHead(val []byte, rev uint64, before *sight) {
 	if c.elect.phase == leads && head.Term > c.elect.term {
 		c.stepDown("another leader took term "+strconv.FormatUint(head.Term, 10), true)
 	}
+	if !a.named {
+		a.lifecycle = head.Lifecycle
+	}
 	c.sawCommit(head.at(), head.LeaderInc, rev)
 	c.headFound(head)
 	if head.Created != "" && head.Created != c.cfg.Buckets[Assignments] {

@@ -23,7 +23,7 @@ func (c *Core) beatValue() []byte {
 		Allowance: toMillis(c.conn.allowance), Server: c.conn.server,
 		Applied: c.adopt.applied, List: c.refresh.digest, Refresh: c.refresh.count,
 		Leaving: c.beat.leaving, Released: c.beat.released, Took: c.claim.took,
-		Answered: c.beat.answered,
+		Answered: c.beat.answered, Degraded: c.degraded.in,
 		Capacity: declared(c.cfg.Capacity), Labels: c.cfg.Labels,
 	})
 }

@@ -267,6 +267,10 @@ type connection struct {
 	maxValue  int // bytes that fit one key
 }
 
+// blink is how short a loss of the connection is not worth a second line of the
+// log: one that flaps would fill it.
+const blink = time.Second
+
 func (c *Core) onConnected(ev Connected) {
 	was := c.conn.up
 	c.conn.server, c.conn.allowance = ev.Server, ev.Allowance
@@ -278,7 +282,11 @@ func (c *Core) onConnected(ev Connected) {
 		return
 	}
 	c.conn.up, c.conn.since = true, c.now
-	c.log(Info, "connected to NATS", "server", ev.Server)
+	level := Info
+	if c.now-c.conn.lostAt < blink {
+		level = Debug
+	}
+	c.log(level, "connected to NATS", "server", ev.Server)
 	c.degradedConnected()
 	for _, r := range []*renewal{&c.idKey, &c.hbKey, &c.leadKey, &c.heldKey} {
 		if r.active { // what was under way is not waited for: its answer is lost

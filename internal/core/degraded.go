@@ -85,6 +85,9 @@ func (c *Core) feed(err ErrKind, text string, began time.Duration, kind opKind, 
 	if !c.conn.up || c.life.stopping() {
 		return
 	}
+	if err == Ambiguous && began < c.conn.since {
+		return // the answer was lost with the connection that it was asked over
+	}
 	g.good = never
 	silent := err == Ambiguous && g.silent != never
 	if err == Ambiguous {
@@ -158,6 +161,7 @@ func (c *Core) enterDegraded(since time.Duration, why string) {
 	c.measure(MetricDegraded, 1, "")
 	c.measure(MetricCacheFallback, 1, "")
 	c.stepDown("degraded", false)
+	c.renew(&c.hbKey) // nothing new for this worker, please
 	c.alert()
 	c.timer.set(timerExit, c.now+c.cfg.HeartbeatInterval)
 }
@@ -243,6 +247,7 @@ func (c *Core) considerExit() {
 		return
 	}
 	g.in, g.left = false, c.now
+	c.renew(&c.hbKey) // it takes partitions again
 	c.timer.clear(timerAlert)
 	c.timer.clear(timerExit)
 	c.log(Info, "degraded mode ended", "took", (c.now - g.since).String())

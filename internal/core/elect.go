@@ -33,6 +33,7 @@ type election struct {
 	asking  bool // an agent call is in flight
 	taking  bool // the leader key is being written by a campaign
 	resign  bool // the own leader key is being deleted
+	barren  int  // own leaderships in a row that ended without a plan
 }
 
 // predecessor is the leader that this worker last saw alive. A new leader judges

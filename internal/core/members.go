@@ -97,6 +97,9 @@ func (c *Core) sawBeat(w string, ev Watched, live bool) {
 	if live || m.rev != 0 {
 		c.heard(&m.peer, w)
 	}
+	if m.rec.Degraded && !rec.Degraded && l.owes { // it takes its share now
+		l.owes, l.imbalance = false, true
+	}
 	m.rec, m.rev, m.unsure = rec, ev.Rev, false
 	m.peer.answered = m.peer.answered || rec.Answered
 	if live && w != c.worker() && !rec.Exclusive && !c.cfg.Exclusive {

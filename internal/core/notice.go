@@ -109,11 +109,11 @@ func (c *Core) tryMember(m *member) (wake time.Duration, gone bool) {
 }
 
 // doubtful tells whether a seat should be given nothing new: its worker is away,
-// suspected, or silent for so long that its lease has ended.
+// suspected, silent for so long that its lease has ended, or degraded.
 func (l *leader) doubtful(seat int32) bool {
 	s := l.seats[seat]
 	m := l.members[s.worker]
-	return s.away || m != nil && (m.peer.found != foundNothing || m.lapsed)
+	return s.away || m != nil && (m.peer.found != foundNothing || m.lapsed || m.rec.Degraded)
 }
 
 // sawLeader takes in a change of the leader key.

@@ -34,6 +34,7 @@ type leader struct {
 	lastPlan  time.Duration // when the last plan that was no emergency was committed
 	imbalance bool
 	withheld  bool // the last plan gave a suspect less than it should have
+	owes      bool // or a degraded worker, which waits until that ends
 	// unfinished: the last plan had more moves than one plan may make.
 	unfinished bool
 	readyAt    time.Duration // since when a grant is ready; never = none is
@@ -126,7 +127,7 @@ func (c *Core) advanceLeader() {
 		l.reason = ""
 	}
 	c.judge()
-	if c.cannotPlan() {
+	if c.cannotLead() {
 		return
 	}
 	if l.commit.busy {
@@ -381,16 +382,29 @@ func (c *Core) planFailed(why string) {
 	l.notBefore = c.now + c.backoff(l.planBad+2)
 }
 
-// cannotPlan resigns when neither source nor strategy have served for long;
-// another worker may have better luck.
-func (c *Core) cannotPlan() bool {
+// cannotLead resigns when source or strategy have not served for long, or a plan
+// could not be published; another worker may have better luck. Where nobody has,
+// each leader tries twice as long the next time.
+func (c *Core) cannotLead() bool {
 	l := c.lead
-	if l.stuckAt == never || c.now < l.stuckAt+3*c.cfg.OperationTimeout || l.others() == 0 {
+	patience := 3 * c.cfg.OperationTimeout << min(c.elect.barren, maxBarren)
+	why := ""
+	switch {
+	case l.others() == 0:
+	case l.stuckAt != never && c.now >= l.stuckAt+patience:
+		why = "no plan could be made"
+	case l.commit.busy && l.commit.tries > 0 && c.now >= l.commit.began+patience:
+		why = "nothing could be published"
+	}
+	if why == "" {
 		return false
 	}
-	c.stepDown("no plan could be made", true)
+	c.elect.barren++
+	c.stepDown(why, true)
 	return true
 }
+
+const maxBarren = 5
 
 // others counts the live members beside this worker.
 func (l *leader) others() int {
@@ -407,7 +421,7 @@ func (l *leader) others() int {
 // changes nothing is not committed.
 func (c *Core) planned(list *List, owners []int32, shares []float64) {
 	l := c.lead
-	l.stuckAt = never
+	l.stuckAt, c.elect.barren = never, 0
 	v := Token{l.term, l.head.Version + 1}
 	if list == l.fresh {
 		c.log(Info, "list of partitions changed", "partitions", len(list.IDs), "term", l.term, "version", v.Version)

@@ -63,6 +63,7 @@ type hbRecord struct {
 	Released  bool    `json:"rel,omitempty"`  // leaving, and nothing runs any more
 	Took      string  `json:"took,omitempty"` // incarnation that has let go of this id, or is known dead
 	Answered  bool    `json:"ans,omitempty"`  // this incarnation has answered a probe
+	Degraded  bool    `json:"deg,omitempty"`  // its assignment is frozen: it takes nothing new
 	Revoked   uint64  `json:"rev,omitempty"`  // term of the leader that ended this incarnation
 
 	Capacity *float64          `json:"cap,omitempty"` // nil = 1

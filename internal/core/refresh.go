@@ -103,7 +103,13 @@ func (c *Core) listed(list *List) {
 		return
 	}
 	l := c.lead
-	l.sourceBad, l.stuckAt = 0, never
+	l.sourceBad = 0
+	if l.planBad == 0 { // it was the source that kept this leader from planning
+		if l.stuckAt != never {
+			c.elect.barren = 0
+		}
+		l.stuckAt = never
+	}
 	l.read++
 	if c.cfg.RefreshInterval > 0 {
 		c.timer.set(timerSource, c.now+c.cfg.RefreshInterval)

@@ -238,7 +238,11 @@ func (l *leader) retarget(owners []int32, workers []string, limit int, v Token) 
 		to := seatIdx[owners[k]]
 		if l.doubtful(to) && l.next[i] != to {
 			from := to
-			l.withheld = l.withheld || !l.seats[to].away
+			if m := l.members[l.seats[to].worker]; m != nil && m.rec.Degraded {
+				l.owes = true
+			} else {
+				l.withheld = l.withheld || !l.seats[to].away
+			}
 			if to = l.next[i]; to < 0 || l.seats[to] == nil || l.seats[to].retired || l.doubtful(to) {
 				to = l.leastLoaded(load, seatIdx, from)
 			}

@@ -58,7 +58,7 @@ func (c *Core) want(k watchKind) {
 	if w.wanted {
 		return
 	}
-	w.wanted, w.tries = true, 0
+	w.wanted, w.tries, w.recount = true, 0, 0
 	c.openWatch(k)
 }
 
@@ -113,11 +113,15 @@ func (c *Core) onWatched(ev Watched) {
 	}
 }
 
-// feedWatch tells degraded mode how the making of a watch ended. One that is
-// tried over and over counts once per heartbeat.
+// feedWatch tells degraded mode how the making of a watch ended. It is tried over
+// and over, and counts once it has failed for a heartbeat, then once per heartbeat:
+// a reconnect makes all watches anew at one moment.
 func (c *Core) feedWatch(w *watcher, err ErrKind, text string) {
-	counted := c.now < w.recount
-	if err != OK && !counted {
+	counted := c.now < w.recount || w.recount == 0
+	switch {
+	case err == OK:
+		w.recount = 0
+	case c.now >= w.recount:
 		w.recount = c.now + c.cfg.HeartbeatInterval
 	}
 	c.feed(err, text, w.asked, opKind{w.bucket, watching}, func() string { return "watch " + w.filter }, counted)
