@@ -227,7 +227,8 @@ func countLeaders(ws ...*worker) int {
 }
 
 // TestLostStateIsBackSoon: all buckets deleted, or a server that kept nothing and was
-// away for a moment or for long: the fleet is well ExitThreshold and 5 s later.
+// away for a moment or for long: the fleet is well ExitThreshold and 5 s later. When
+// everybody was degraded meanwhile, whoever leads may wait for ColdStartWindow.
 func TestLostStateIsBackSoon(t *testing.T) {
 	for _, what := range []string{"deleted", "restarted", "away"} {
 		t.Run(what, func(t *testing.T) {
@@ -254,6 +255,9 @@ func TestLostStateIsBackSoon(t *testing.T) {
 					srv.Restart()
 				}
 				time.Sleep(exits + 5*time.Second)
+				if what == "away" {
+					time.Sleep(30 * time.Second)
+				}
 				check(t, 30, ws...)
 				nothingHappened(t, ws...)
 			})
