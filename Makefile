@@ -13,7 +13,7 @@ KILLS ?= 30
 SEED ?= 1
 PAIRS ?= 9
 
-.PHONY: help demo bench-fleet test wall check observe sim soak soak-kills soak-r3 bench bench-throughput fuzz vuln lint fmt clean fmt-check tidy vet race nested
+.PHONY: help demo bench-fleet test wall check observe sim model soak soak-kills soak-r3 bench bench-throughput fuzz vuln lint fmt clean fmt-check tidy vet race nested
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -37,6 +37,9 @@ observe: ## a real Prometheus (on the PATH) loads the alerts and watches the dem
 
 sim: ## simulate fleets from SEEDS seeds (make sim SEEDS=1000)
 	go test ./internal/sim -count=1 -timeout=0 -run '^TestSim$$' -args -seeds=$(SEEDS)
+
+model: ## check every history of a model of the handoff (needs Debian's spin)
+	./model/check.sh
 
 soak: ## move partitions MOVES times under load on all kinds of streams (make soak MOVES=600 SEED=1)
 	go test ./test/soak -count=1 -timeout=0 -v -run '^TestSoak$$' -args -moves=$(MOVES) -seed=$(SEED)

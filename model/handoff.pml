@@ -63,10 +63,10 @@ Table lead[WORKERS];
 bool writing[WORKERS];    /* a write of the head is on its way; lead[w] is what it says.
                              It outlives its leader. */
 
-hidden byte i, k;           /* of loops within one step */
+hidden byte i, k;         /* of loops within one step */
 
 /* The invariants of docs/design/invariants.md, so that spin names the one that is broken. */
-hidden bool I1, I3, I4, I8;
+hidden byte I1, I3, I4, I8;
 #define must(name, holds) name = (holds); assert(name)
 
 byte plans = PLANS, changes = CHANGES, crashes = CRASHES;
