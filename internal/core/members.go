@@ -21,13 +21,14 @@ type member struct {
 	dead   bool
 	// looking: its heartbeat is being read, or its lease ended, before it counts
 	// as dead.
-	buried  bool          // what it left is being removed
-	buryAt  time.Duration // not before
-	looking bool
-	excused bool // it was lost in an outage: its lease decides
-	lost    bool // its heartbeat is not at the revision that was seen
-	peer    peer
-	lapsed  bool // its lease has ended
+	verifying bool          // its heartbeat is being read
+	buried    bool          // what it left is being removed
+	buryAt    time.Duration // not before
+	looking   bool
+	excused   bool // it was lost in an outage: its lease decides
+	lost      bool // its heartbeat is not at the revision that was seen
+	peer      peer
+	lapsed    bool // its lease has ended
 	// compared: the refresh whose list was compared with the leader's.
 	compared uint64
 }
@@ -50,7 +51,11 @@ func (c *Core) onBeatWatch(ev Watched) {
 	}
 }
 
-func (c *Core) sawBeat(w string, ev Watched, live bool) {
+// sawBeat takes in a heartbeat that was watched.
+func (c *Core) sawBeat(w string, ev Watched, live bool) { c.tookBeat(w, ev, live, false) }
+
+// tookBeat takes in a heartbeat that was watched, or read from the stream leader.
+func (c *Core) tookBeat(w string, ev Watched, live, read bool) {
 	l := c.lead
 	m := l.members[w]
 	if ev.Deleted {
@@ -74,6 +79,10 @@ func (c *Core) sawBeat(w string, ev Watched, live bool) {
 	if m == nil {
 		m = &member{worker: w}
 		l.members[w] = m
+	}
+	if m.inc != "" && m.inc != rec.Inc && !read {
+		c.verifyBeat(m, live)
+		return
 	}
 	if m.inc != rec.Inc {
 		m.former = m.seen
@@ -114,6 +123,23 @@ func (c *Core) sawBeat(w string, ev Watched, live bool) {
 	if rec.Revoked == 0 {
 		m.dead, m.looking, m.buried = false, false, false
 	}
+}
+
+// verifyBeat reads a heartbeat that tells of another incarnation than the one
+// known. A watch on a replica that is behind may show one that has ended, and what
+// the present one still holds would be granted to others.
+func (c *Core) verifyBeat(m *member, live bool) {
+	if m.verifying {
+		return
+	}
+	m.verifying = true
+	epoch := c.elect.epoch
+	c.kv(KV{Verb: Get, Bucket: Heartbeats, Key: c.hbKeyName(m.worker)}, false, func(d Done) {
+		m.verifying = false
+		if c.lead != nil && c.elect.epoch == epoch && c.lead.members[m.worker] == m && d.Err == OK {
+			c.tookBeat(m.worker, Watched{Key: c.hbKeyName(m.worker), Val: d.Val, Rev: d.Rev}, live, true)
+		}
+	})
 }
 
 // says tells whether a heartbeat is the one that is known: whether its revision
