@@ -22,6 +22,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -218,7 +219,7 @@ func (s *sink) attributes(f *figures.Figure, label string) metric.MeasurementOpt
 	if f.Label == "" {
 		return metric.WithAttributes(s.common...)
 	}
-	return metric.WithAttributes(append(s.common[:len(s.common):len(s.common)], attribute.String(f.Label, label))...)
+	return metric.WithAttributes(append(slices.Clip(s.common), attribute.String(f.Label, label))...)
 }
 
 // Set implements figures.Sink. Where the values of the label are not known
