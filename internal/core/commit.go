@@ -43,7 +43,7 @@ func (c *Core) startCommit() {
 	head := headRecord{
 		formatted: ours, Term: l.term, Version: v, Leader: c.worker(), LeaderInc: c.inc, Lifecycle: l.head.Lifecycle,
 		Created: c.cfg.Buckets[Assignments], App: l.head.App, List: l.list.Digest,
-		Root: l.head.Root, Base: l.head.Base, Lease: toMillis(c.longestLease()),
+		Owes: l.unfinished || l.withheld || l.owes, Root: l.head.Root, Base: l.head.Base, Lease: toMillis(c.longestLease()),
 	}
 	if k.lifecycle != "" {
 		head.Lifecycle, k.lifecycle = k.lifecycle, ""
@@ -237,8 +237,8 @@ func (c *Core) inspectHead() {
 			c.stepDown("another leader wrote the head", true)
 		case head.Version == v:
 			c.committed(d.Rev)
-		case head.Version < l.head.Version:
-			c.headLost("head " + head.at().String() + " is older than " + l.head.at().String() + ", which was written")
+		case head.at().less(l.stands):
+			c.headLost("head " + head.at().String() + " is older than " + l.stands.String() + ", which was written")
 		default:
 			l.rev = d.Rev
 			c.commitLater()
@@ -250,7 +250,7 @@ func (c *Core) inspectHead() {
 func (c *Core) committed(rev uint64) {
 	l := c.lead
 	k := &l.commit
-	l.head, l.rev = k.head, rev
+	l.head, l.rev, l.stands = k.head, rev, k.head.at()
 	k.busy, k.tries, k.headVal, k.files = false, 0, nil, nil
 	c.log(Debug, "published", "term", l.term, "version", l.head.Version, "workers", len(l.head.Seats),
 		"took", (c.now - k.began).String())

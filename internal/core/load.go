@@ -153,6 +153,7 @@ func (l *leader) load(head headRecord, parts []partRead, drains []drainRecord) {
 			}
 		}
 	}
+	l.imbalance = l.imbalance || head.Owes
 	for i := range l.owner { // a next owner that is no longer seated: plan again
 		if l.next[i] < 0 {
 			l.imbalance = true
@@ -200,7 +201,8 @@ func (l *leader) names(c *Core, key string) bool {
 			return true
 		}
 	}
-	return slices.Contains(l.commit.garbage, key)
+	// What a commit under way drops may be needed by the head that stands.
+	return slices.Contains(l.commit.garbage, key) || slices.Contains(l.commit.dropped, key)
 }
 
 // olderTerm tells whether a payload was written under an earlier term.

@@ -35,8 +35,8 @@ const (
 	// deflateFrom is the size from which deflating is tried: below, it saves
 	// less than a packet.
 	deflateFrom = 512
-	// maxUnpacked bounds what a value may claim to unpack to.
-	maxUnpacked = 1 << 26
+	// maxUnpacked bounds what a value may claim to inflate to.
+	maxUnpacked = 1 << 24
 )
 
 var (
@@ -63,7 +63,7 @@ func packRecord(rec packer, d *deflater) []byte {
 	w := packWriter{b: []byte{packed, rec.kind(), format, plain}}
 	rec.pack(&w)
 	b := w.b
-	if body := b[packHead:]; len(body) >= deflateFrom {
+	if body := b[packHead:]; len(body) >= deflateFrom && len(body) <= maxUnpacked {
 		if z := d.deflate(body); len(z) < len(body)*9/10 {
 			b = append([]byte{packed, rec.kind(), format, deflated}, z...)
 		}
@@ -243,10 +243,11 @@ func (r *packReader) int() int64 {
 
 func (r *packReader) bool() bool { return r.uint() != 0 }
 
-// count reads how many things follow, each of at least one byte.
-func (r *packReader) count() int {
+// count reads how many things follow, each of at least size bytes, so that a small
+// value cannot make us allocate much.
+func (r *packReader) count(size int) int {
 	n := r.uint()
-	if n > uint64(len(r.s)) {
+	if n > uint64(len(r.s)/size) {
 		r.fail(errTruncated)
 		return 0
 	}
@@ -254,14 +255,14 @@ func (r *packReader) count() int {
 }
 
 func (r *packReader) str() string {
-	n := r.count()
+	n := r.count(1)
 	s := r.s[:n]
 	r.s = r.s[n:]
 	return s
 }
 
 func (r *packReader) strs() []string {
-	n := r.count()
+	n := r.count(1)
 	if n == 0 {
 		return nil
 	}

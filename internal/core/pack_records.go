@@ -9,6 +9,9 @@ func (headRecord) kind() byte  { return 'h' }
 func (partRecord) kind() byte  { return 'a' }
 func (drainRecord) kind() byte { return 'd' }
 
+// maxSeats bounds what a head may claim.
+const maxSeats = 1 << 16
+
 // What a seat has; bits.
 const (
 	seatVacant = 1 << iota
@@ -22,6 +25,7 @@ func (h headRecord) pack(w *packWriter) {
 	w.str(h.Leader)
 	w.str(h.LeaderInc)
 	w.bool(h.Rebuild)
+	w.bool(h.Owes)
 	w.uint(h.Root)
 	w.version(h.Base)
 	w.uint(uint64(max(h.Lease, 0)))
@@ -66,10 +70,14 @@ func (h *headRecord) unpack(r *packReader) {
 	at := r.version()
 	h.Term, h.Version = at.Term, at.Version
 	h.Leader, h.LeaderInc = r.str(), r.str()
-	h.Rebuild, h.Root, h.Base, h.Lease = r.bool(), r.uint(), r.version(), r.millis()
+	h.Rebuild, h.Owes, h.Root, h.Base, h.Lease = r.bool(), r.bool(), r.uint(), r.version(), r.millis()
 	h.Lifecycle, h.Window = r.str(), r.millis()
 	h.Created, h.App, h.List = r.str(), r.str(), r.str()
-	n := r.count()
+	n := r.count(5)
+	if n > maxSeats {
+		r.fail(errTruncated)
+		n = 0
+	}
 	h.Seats = make([]headSeat, n)
 	for i := range h.Seats {
 		s := &h.Seats[i]
@@ -111,7 +119,7 @@ func (p *partRecord) unpack(r *packReader) {
 }
 
 func (r *packReader) grants() []grantList {
-	lists := make([]grantList, r.count())
+	lists := make([]grantList, r.count(4))
 	for i := range lists {
 		g := &lists[i]
 		at := r.version()
@@ -145,7 +153,7 @@ func (h *heldRecord) unpack(r *packReader) {
 		*n = r.uint()
 	}
 	h.Lease, h.Named, h.Grants = r.millis(), r.bool(), r.grants()
-	h.Drains = make([]heldDrain, r.count())
+	h.Drains = make([]heldDrain, r.count(2))
 	for i := range h.Drains {
 		h.Drains[i] = heldDrain{ID: r.str(), Weight: r.int()}
 	}
@@ -189,7 +197,7 @@ func (d *drainRecord) unpack(r *packReader) {
 		r.fail(errTruncated)
 		return ""
 	}
-	d.Items = make([]drainEntry, r.count())
+	d.Items = make([]drainEntry, r.count(6))
 	for i := range d.Items {
 		d.Items[i] = drainEntry{ID: r.str(), Weight: r.int(), Inc: name(), Next: name(), Release: r.version()}
 	}

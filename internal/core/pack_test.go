@@ -21,7 +21,7 @@ func samples() map[string]any {
 	}
 	return map[string]any{
 		"head": headRecord{
-			formatted: ours, Term: 1 << 40, Version: 3, Leader: "w-1", LeaderInc: "n", Rebuild: true, Root: 5, Base: version{6, 7}, Lease: 8, Lifecycle: "stable",
+			formatted: ours, Term: 1 << 40, Version: 3, Leader: "w-1", LeaderInc: "n", Rebuild: true, Owes: true, Root: 5, Base: version{6, 7}, Lease: 8, Lifecycle: "stable",
 			Window: 1500, Created: "2026", App: "shop", List: "00ff",
 			Seats: []headSeat{
 				{Worker: "w-0", Inc: "a", Part: r, Drain: r, Away: 12, Vacant: true, Capacity: new(0.5)},

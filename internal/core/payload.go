@@ -15,7 +15,7 @@ const (
 )
 
 // maxChunks bounds what a value may claim.
-const maxChunks = 1 << 16
+const maxChunks = 1 << 12
 
 // chunks splits a value that is larger than max into what is written under its
 // key, and under its key with .1, .2 and so on.

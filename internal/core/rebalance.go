@@ -16,6 +16,7 @@ type leader struct {
 	began   time.Duration
 	head    headRecord // as last committed
 	rev     uint64
+	stands  version // of the head last known to stand in NATS
 	members map[string]*member
 	table
 
@@ -62,7 +63,7 @@ type leader struct {
 
 func (c *Core) newLeader(head headRecord, rev uint64) *leader {
 	return &leader{
-		term: c.elect.term, began: c.now, head: head, rev: rev,
+		term: c.elect.term, began: c.now, head: head, rev: rev, stands: head.at(),
 		members: map[string]*member{}, table: newTable(), rebuild: rebuild{held: map[string]*heldBy{}},
 		verdictAt: never, window: never, lastPlan: -never / 2, stuckAt: never,
 		readyAt: never, lastJoin: c.now, differing: map[string]string{}, rebalance: rebalance{began: never},

@@ -143,6 +143,8 @@ type headRecord struct {
 	// Rebuild: the head was lost, and what workers hold is not known yet. They
 	// keep it, and say what it is, until it is published.
 	Rebuild bool `json:"rb,omitempty"`
+	// Owes: the plan could not do all that it should, and another is due.
+	Owes bool `json:"ow,omitempty"`
 	// Root is the term in which the line of heads began, and Base the head on
 	// which the present term is based; see lost.go.
 	Root      uint64     `json:"rt,omitempty"`
@@ -334,7 +336,7 @@ func (r *leaderRecord) check() error {
 }
 
 func (h *headRecord) check() error {
-	if h.Term >= countable || h.Version >= countable {
+	if h.Term >= countable || h.Version >= countable || h.Root > h.Term || h.Base.Term > h.Term {
 		return errCount
 	}
 	seen := make(map[string]bool, len(h.Seats))
@@ -348,7 +350,7 @@ func (h *headRecord) check() error {
 }
 
 func (h *heldRecord) check() error {
-	if h.Term >= countable || h.Version >= countable || h.Seen >= countable || h.Root >= countable {
+	if h.Term >= countable || h.Version >= countable || h.Seen >= countable || h.Root > h.Term {
 		return errCount
 	}
 	for _, d := range h.Drains {
