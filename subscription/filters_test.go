@@ -56,6 +56,8 @@ func TestFilterEditingLosesWhatWaits(t *testing.T) {
 					ok(t, err)
 				}
 				time.Sleep(time.Minute)
+				run.Stop()
+				<-run.Closed()
 				info, err := cons.Info(t.Context())
 				ok(t, err)
 				stream, err := w.js.Stream(t.Context(), "WORK")
@@ -67,8 +69,6 @@ func TestFilterEditingLosesWhatWaits(t *testing.T) {
 				if got["work.b"] != 0 || got["work.a"] != 1 {
 					t.Errorf("got %v: the server has learned to do this: reconsider", got)
 				}
-				run.Stop()
-				<-run.Closed()
 			})
 			inWorld(t, jetstream.StreamConfig{Retention: retention}, func(t *testing.T, w *world) {
 				got := 0
@@ -101,11 +101,11 @@ func TestFilterEditingLosesWhatWaits(t *testing.T) {
 				ok(t, giver.UpdateWorkerConsumer(t.Context(), "worker-0", nil))
 				ok(t, taker.UpdateWorkerConsumer(t.Context(), "worker-1", []parti.Partition{a, b}))
 				time.Sleep(time.Minute)
+				ok(t, taker.Close(t.Context()))
 				t.Logf("a durable per partition: %d of %d waiting messages arrive", got, waiting)
 				if got != waiting {
 					t.Errorf("%d of %d waiting messages arrive", got, waiting)
 				}
-				ok(t, taker.Close(t.Context()))
 			})
 		})
 	}
