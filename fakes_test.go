@@ -172,6 +172,10 @@ func (s *fakeStore) Create(ctx context.Context, bucket int, key string, _ []byte
 	return e.Rev, err
 }
 
+func (s *fakeStore) CreateFresh(ctx context.Context, bucket int, key string, val []byte) (uint64, error) {
+	return s.Create(ctx, bucket, key, val)
+}
+
 func (s *fakeStore) Update(ctx context.Context, bucket int, key string, _ []byte, _ uint64) (uint64, error) {
 	e, err := s.op(ctx, core.Update, bucket, key)
 	return e.Rev, err

@@ -18,6 +18,7 @@ import (
 type kvStore interface {
 	Get(ctx context.Context, bucket int, key string) (natskv.Entry, error)
 	Create(ctx context.Context, bucket int, key string, val []byte) (uint64, error)
+	CreateFresh(ctx context.Context, bucket int, key string, val []byte) (uint64, error)
 	Update(ctx context.Context, bucket int, key string, val []byte, rev uint64) (uint64, error)
 	Delete(ctx context.Context, bucket int, key string, rev uint64) error
 	// Watch calls fn, one call at a time, until the returned function is
@@ -157,6 +158,10 @@ func (q *opQueue) perform(op queuedOp) core.Done {
 			d.Val, d.Rev = e.Val, e.Rev
 		}
 	case core.Create:
+		if op.Fresh {
+			d.Rev, err = q.store.CreateFresh(ctx, b, op.Key, op.Val)
+			break
+		}
 		d.Rev, err = q.store.Create(ctx, b, op.Key, op.Val)
 	case core.Update:
 		d.Rev, err = q.store.Update(ctx, b, op.Key, op.Val, op.Rev)

@@ -35,8 +35,9 @@ type claim struct {
 	// spoken are free ids under which somebody sends heartbeats: their keys were
 	// lost, and are not for the taking.
 	spoken  map[int]string
-	took    string // incarnation that has let go of the id that is claimed, as far as is known
-	judging bool   // all ids are taken; their holders are being watched
+	freed   map[int]bool // ids that were deleted, and may leave a trace
+	took    string       // incarnation that has let go of the id that is claimed, as far as is known
+	judging bool         // all ids are taken; their holders are being watched
 	judged  time.Duration
 	asked   bool // the silent ones have been asked for
 }
@@ -116,6 +117,10 @@ func (c *Core) sawID(n int, ev Watched) {
 	}
 	if ev.Deleted {
 		delete(c.claim.ids, n)
+		if c.claim.freed == nil {
+			c.claim.freed = map[int]bool{}
+		}
+		c.claim.freed[n] = true
 		return
 	}
 	rec, err := decode[idRecord](ev.Val)
@@ -264,7 +269,7 @@ func (c *Core) takeID(n int, rev uint64) {
 	}
 	began := c.now
 	op := KV{Verb: Create, Bucket: IDs, Key: c.idKeyName(n), Val: c.idValue()}
-	if rev != 0 {
+	if op.Fresh = !c.claim.freed[n]; rev != 0 {
 		op.Verb, op.Rev = Update, rev
 	}
 	c.kv(op, false, func(d Done) {

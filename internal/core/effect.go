@@ -41,6 +41,9 @@ type (
 		Val     []byte
 		Rev     uint64
 		Timeout time.Duration
+		// Fresh: no deletion of the key to be created is known. It may conflict
+		// with one.
+		Fresh bool
 	}
 	// Watch asks for every change of the keys that match Filter (an exact key,
 	// or a prefix followed by '>'), the present values first. Name is unique

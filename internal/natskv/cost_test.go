@@ -1,10 +1,12 @@
 package natskv_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
 	"github.com/arloliu/parti/internal/kvtest"
+	"github.com/arloliu/parti/internal/natskv"
 )
 
 // TestCost counts the messages that each operation sends.
@@ -50,6 +52,10 @@ func TestCost(t *testing.T) {
 	cost("update with conflict", 1)
 	fatal(s.Delete(ctx, 0, "k", rev))
 	cost("delete", 1)
+	if _, err := s.CreateFresh(ctx, 0, "k", nil); !errors.Is(err, natskv.ErrConflict) {
+		t.Errorf("a marker was taken for nothing: %v", err)
+	}
+	cost("create of a key believed fresh", 1)
 	_, err = s.Create(ctx, 0, "k", nil)
 	fatal(err)
 	cost("create over a marker", 3)

@@ -69,6 +69,13 @@ func (s *Store) Create(ctx context.Context, bucket int, key string, val []byte) 
 	return rev, wrapOp("create", key, err)
 }
 
+// CreateFresh is Create for a key of which no deletion is known. A conflict costs
+// one message less, and may also mean that the key is deleted.
+func (s *Store) CreateFresh(ctx context.Context, bucket int, key string, val []byte) (uint64, error) {
+	rev, err := s.write(ctx, bucket, key, val, 0, nil)
+	return rev, wrapOp("create", key, err)
+}
+
 // Update writes a key that must stand at revision rev and returns its new
 // revision. The revision of a delete marker, as a watch tells it, serves too.
 func (s *Store) Update(ctx context.Context, bucket int, key string, val []byte, rev uint64) (uint64, error) {
