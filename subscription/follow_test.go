@@ -111,11 +111,11 @@ func TestDurablesAreRetired(t *testing.T) {
 		l.lists <- []parti.Partition{stays, empty} // comes back in time
 		time.Sleep(time.Second)
 		l.lists <- []parti.Partition{stays}
-		time.Sleep(time.Minute)
+		time.Sleep(59 * time.Second)
 		if got := w.durables(); !slices.Equal(got, all) {
 			t.Errorf("came back: %v, had %v", got, all)
 		}
-		time.Sleep(30 * time.Second)
+		time.Sleep(31 * time.Second)
 		want := []string{"w-handled", other.CachedInfo().Name, "w-owned", "w-stays", "w-waiting"}
 		if got := w.durables(); !slices.Equal(got, want) || retired.Load() != 1 {
 			t.Errorf("after it: %v, want %v; counted %d", got, want, retired.Load())
