@@ -59,11 +59,13 @@ type unpacker interface {
 	unpack(r *packReader)
 }
 
+// packRecord writes a record, deflated by d if that saves a tenth; a nil d does not
+// try.
 func packRecord(rec packer, d *deflater) []byte {
 	w := packWriter{b: []byte{packed, rec.kind(), format, plain}}
 	rec.pack(&w)
 	b := w.b
-	if body := b[packHead:]; len(body) >= deflateFrom && len(body) <= maxUnpacked {
+	if body := b[packHead:]; d != nil && len(body) >= deflateFrom && len(body) <= maxUnpacked {
 		if z := d.deflate(body); len(z) < len(body)*9/10 {
 			b = append([]byte{packed, rec.kind(), format, deflated}, z...)
 		}

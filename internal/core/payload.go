@@ -17,7 +17,7 @@ const (
 // maxChunks bounds what a value may claim.
 const maxChunks = 1 << 12
 
-// chunks splits a value that is larger than max into what is written under its
+// chunks splits a value that is larger than limit into what is written under its
 // key, and under its key with .1, .2 and so on.
 func chunks(val []byte, limit int) [][]byte {
 	if len(val) <= limit {
@@ -31,7 +31,7 @@ func chunks(val []byte, limit int) [][]byte {
 		if len(out) == 0 {
 			c.Count = n
 		}
-		out = append(out, encode(c))
+		out = append(out, packRecord(c, nil))
 	}
 	return out
 }
