@@ -293,6 +293,8 @@ const countable = 1 << 62
 
 var errCount = errors.New("a term or version beyond counting")
 
+var errLine = errors.New("a line of heads that begins after its own term")
+
 // errNewer says that a value was written by a later version of this library.
 var errNewer = errors.New("version")
 
@@ -336,8 +338,11 @@ func (r *leaderRecord) check() error {
 }
 
 func (h *headRecord) check() error {
-	if h.Term >= countable || h.Version >= countable || h.Root > h.Term || h.Base.Term > h.Term {
+	if h.Term >= countable || h.Version >= countable {
 		return errCount
+	}
+	if h.Root > h.Term || h.Base.Term > h.Term {
+		return errLine
 	}
 	seen := make(map[string]bool, len(h.Seats))
 	for _, s := range h.Seats {
@@ -350,8 +355,11 @@ func (h *headRecord) check() error {
 }
 
 func (h *heldRecord) check() error {
-	if h.Term >= countable || h.Version >= countable || h.Seen >= countable || h.Root > h.Term {
+	if h.Term >= countable || h.Version >= countable || h.Seen >= countable {
 		return errCount
+	}
+	if h.Root > h.Term {
+		return errLine
 	}
 	for _, d := range h.Drains {
 		if d.ID == "" || d.Weight <= 0 {
