@@ -21,12 +21,12 @@ type member struct {
 	dead   bool
 	// looking: its heartbeat is being read, or its lease ended, before it counts
 	// as dead.
-	verifying bool          // its heartbeat is being read
+	looking   bool
+	verifying bool          // a heartbeat that tells of another incarnation is being read
 	buried    bool          // what it left is being removed
 	buryAt    time.Duration // not before
-	looking   bool
-	excused   bool // it was lost in an outage: its lease decides
-	lost      bool // its heartbeat is not at the revision that was seen
+	excused   bool          // it was lost in an outage: its lease decides
+	lost      bool          // its heartbeat is not at the revision that was seen
 	peer      peer
 	lapsed    bool // its lease has ended
 	// compared: the refresh whose list was compared with the leader's.
