@@ -112,22 +112,32 @@ func TestDeathWithoutPermissions(t *testing.T) {
 	}
 }
 
+// poorAmongFree starts a worker that connects as the user "poor", of whom the server
+// takes rights later, and two others. The poor one leads or not.
+func poorAmongFree(t *testing.T, srv *partitest.Server, parts int, leads bool) []*worker {
+	t.Helper()
+	src := source.NewStatic(fleettest.Numbered(parts))
+	var ws []*worker
+	for _, user := range []string{"poor", "free", "free"} {
+		ws = append(ws, newWorkerAs(t, srv, user, parti.Config{}, src))
+	}
+	if leads {
+		startAll(t, ws[:1]...)
+		startAll(t, ws[1:]...)
+	} else {
+		startAll(t, ws[1:]...)
+		startAll(t, ws[:1]...)
+	}
+	return ws
+}
+
 // TestProbesLostByReload takes the right to answer probes from a worker whose
 // heartbeats go on, the leader or not.
 func TestProbesLostByReload(t *testing.T) {
 	for _, leads := range []bool{false, true} {
 		partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-			src := source.NewStatic(fleettest.Numbered(100))
-			poor := newWorkerAs(t, srv, "poor", parti.Config{}, src)
-			free := []*worker{newWorkerAs(t, srv, "free", parti.Config{}, src), newWorkerAs(t, srv, "free", parti.Config{}, src)}
-			ws := append([]*worker{poor}, free...)
-			if leads {
-				startAll(t, poor)
-				startAll(t, free...)
-			} else {
-				startAll(t, free...)
-				startAll(t, poor)
-			}
+			ws := poorAmongFree(t, srv, 100, leads)
+			poor := ws[0]
 			time.Sleep(time.Minute)
 			if poor.IsLeader() != leads {
 				t.Fatalf("the worker leads: %v", poor.IsLeader())

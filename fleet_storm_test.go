@@ -160,17 +160,8 @@ func TestOneBucketFails(t *testing.T) {
 		for _, leads := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, leader %v", bucket, leads), func(t *testing.T) {
 				partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-					src := source.NewStatic(fleettest.Numbered(30))
-					poor := newWorkerAs(t, srv, "poor", parti.Config{}, src)
-					free := []*worker{newWorkerAs(t, srv, "free", parti.Config{}, src), newWorkerAs(t, srv, "free", parti.Config{}, src)}
-					ws := append([]*worker{poor}, free...)
-					if leads {
-						startAll(t, poor)
-						startAll(t, free...)
-					} else {
-						startAll(t, free...)
-						startAll(t, poor)
-					}
+					ws := poorAmongFree(t, srv, 30, leads)
+					poor, free := ws[0], ws[1:]
 					time.Sleep(time.Minute)
 					check(t, 30, ws...)
 					terms := ws[0].CurrentAssignment().Term

@@ -110,16 +110,7 @@ func newWorkerOn(t *testing.T, link *partitest.Link, conn []nats.Option, cfg par
 // startAll starts workers together.
 func startAll(t *testing.T, ws ...*worker) {
 	t.Helper()
-	var wg sync.WaitGroup
-	for _, w := range ws {
-		wg.Go(func() {
-			if err := w.Start(t.Context()); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	synctest.Wait()
+	fleettest.StartAll(t, ws...)
 }
 
 // stop stops a worker.

@@ -5,7 +5,9 @@ package fleettest
 import (
 	"context"
 	"strconv"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -51,6 +53,23 @@ func NewManagerWith(t *testing.T, nc *nats.Conn, cfg parti.Config, src parti.Par
 		}
 	})
 	return m
+}
+
+// StartAll starts workers together, in a bubble, and waits until all is quiet.
+func StartAll[W interface {
+	Start(ctx context.Context) error
+}](t *testing.T, ws ...W) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for _, w := range ws {
+		wg.Go(func() {
+			if err := w.Start(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	synctest.Wait()
 }
 
 // OwnedOnce fails unless every one of want partitions is owned by exactly one

@@ -3,10 +3,8 @@ package prometheus_test
 import (
 	"context"
 	"errors"
-	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	client "github.com/prometheus/client_golang/prometheus"
@@ -52,20 +50,6 @@ func newMeasured(t *testing.T, srv *partitest.Server, src parti.PartitionSource)
 	m.Manager = fleettest.NewManager(t, m.link.Connect(t, parti.NATSOptions()...), parti.Config{}, src,
 		parti.WithMetrics(prometheus.MustRegister(m.reg)), parti.WithWorkerConsumerUpdater(m))
 	return m
-}
-
-func start(t *testing.T, ws ...*measured) {
-	t.Helper()
-	var wg sync.WaitGroup
-	for _, w := range ws {
-		wg.Go(func() {
-			if err := w.Start(t.Context()); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	synctest.Wait()
 }
 
 // value adds up the series of a figure; of a histogram it is the number of
@@ -127,7 +111,7 @@ func TestFiguresOfAFleet(t *testing.T) {
 		for range 3 {
 			ws = append(ws, newMeasured(t, srv, src))
 		}
-		start(t, ws...)
+		fleettest.StartAll(t, ws...)
 		time.Sleep(10 * time.Second)
 		at(born, "parti_leader", "", 1)
 		at(born, "parti_state", "Stable", 3)
@@ -153,7 +137,7 @@ func TestFiguresOfAFleet(t *testing.T) {
 
 		const joined = "after a join"
 		ws = append(ws, newMeasured(t, srv, src))
-		start(t, ws[3])
+		fleettest.StartAll(t, ws[3])
 		time.Sleep(20 * time.Second)
 		at(joined, "parti_rebalances_total", "scale", 1)
 		some(joined, "parti_moves_total", "scale")
@@ -165,7 +149,7 @@ func TestFiguresOfAFleet(t *testing.T) {
 		others[0].slow.Store(true)
 		others[1].slow.Store(true)
 		ws = append(ws, newMeasured(t, srv, src))
-		start(t, ws[4])
+		fleettest.StartAll(t, ws[4])
 		time.Sleep(5 * time.Second)
 		some(stuck, "parti_unowned_partitions", "")
 		time.Sleep(15 * time.Second)
@@ -234,7 +218,7 @@ func TestFiguresOfAFleet(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		some(left, "parti_unowned_partitions", "")
 		replaced := newMeasured(t, srv, src)
-		start(t, replaced)
+		fleettest.StartAll(t, replaced)
 		time.Sleep(10 * time.Second)
 		ws = append(ws, replaced)
 		some(left, "parti_handoff_pause_seconds", "restart")
