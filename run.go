@@ -63,20 +63,30 @@ func (m *Manager) runWork(ctx context.Context, f func(context.Context, Partition
 		return err
 	}
 	defer m.endWork()
+	// ctx may end while Start works, which then returns ErrStopped.
+	alive := context.WithoutCancel(ctx)
+	stopped := make(chan error, 1)
+	unwatch := context.AfterFunc(ctx, func() { stopped <- m.Stop(alive) })
 	if r == nil {
-		if err := m.Start(ctx); err != nil && !errors.Is(err, ErrAlreadyStarted) {
+		err = m.Start(alive)
+		r = m.workingRun()
+	}
+	switch {
+	case err != nil && !errors.Is(err, ErrAlreadyStarted):
+	case r == nil: // another Start has failed since
+		err = m.Err()
+	default:
+		select {
+		case err = <-stopped:
 			return err
+		case <-r.over:
 		}
-		if r = m.workingRun(); r == nil { // it has ended since
-			return m.Err()
-		}
+		err = r.workEnded()
 	}
-	select {
-	case <-ctx.Done():
-		return m.Stop(context.WithoutCancel(ctx))
-	case <-r.over:
+	if !unwatch() {
+		return <-stopped
 	}
-	return r.workEnded()
+	return err
 }
 
 // beginWork has w done by the present run, if there is one, and by those to come.

@@ -401,7 +401,23 @@ func TestRunCases(t *testing.T) {
 		"when ctx has ended": func(t *testing.T, s *runScript) {
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
-			if err := s.Run(ctx, nothing); !errors.Is(err, context.Canceled) {
+			if err := s.Run(ctx, nothing); err != nil {
+				t.Error(err)
+			}
+			if err := s.Start(t.Context()); !errors.Is(err, ErrStopped) {
+				t.Error(err)
+			}
+		},
+		"when ctx ends while it starts": func(t *testing.T, s *runScript) {
+			s.open = func(ctx context.Context) (kvStore, error) { <-ctx.Done(); return nil, context.Cause(ctx) }
+			ctx, cancel := context.WithCancel(t.Context())
+			result := s.run(ctx, nil)
+			synctest.Wait()
+			cancel()
+			if err := <-result; err != nil {
+				t.Error(err)
+			}
+			if err := s.Start(t.Context()); !errors.Is(err, ErrStopped) {
 				t.Error(err)
 			}
 		},
