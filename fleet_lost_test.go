@@ -149,11 +149,7 @@ func loseBuckets(t *testing.T, mode parti.Ownership, buckets ...string) {
 		time.Sleep(10 * time.Minute)
 		before := tokens(ws...)
 		o := watchOwners(parts, ws...)
-		for _, b := range buckets {
-			if err := admin(t, srv).DeleteStream(t.Context(), "KV_parti-"+b); err != nil {
-				t.Fatal(err)
-			}
-		}
+		deleteBuckets(t, srv, buckets...)
 		time.Sleep(90 * time.Second)
 		o.end(t, 10*time.Millisecond)
 		unmoved(t, ws...)

@@ -26,12 +26,14 @@ func TestFlappingForAnHour(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
 		src := source.NewStatic(fleettest.Numbered(20))
 		log := &said{}
-		ws := []*worker{
-			newWorker(t, srv, parti.Config{}, src, parti.WithLogger(log)),
-			newWorker(t, srv, parti.Config{}, src, parti.WithLogger(&said{})),
-		}
-		startAll(t, ws...)
+		ws := []*worker{newWorker(t, srv, parti.Config{}, src, parti.WithLogger(log)), newWorker(t, srv, parti.Config{}, src)}
+		startAll(t, ws[0])
+		startAll(t, ws[1])
 		time.Sleep(time.Minute + 100*time.Millisecond)
+		if !ws[0].IsLeader() { // a follower flaps in TestFlappingConnection
+			t.Fatal("the first worker does not lead")
+		}
+		moves, terms := ws[0].moved()+ws[1].moved(), ws[0].CurrentAssignment().Term
 		log.mu.Lock()
 		log.lines = nil
 		log.mu.Unlock()
@@ -41,9 +43,13 @@ func TestFlappingForAnHour(t *testing.T) {
 			ws[0].link.Heal()
 			time.Sleep(500 * time.Millisecond)
 		}
-		time.Sleep(exits + 5*time.Second)
-		check(t, 20, ws...)
-		nothingHappened(t, ws...)
+		rested(t, time.Now(), 0, 20, ws...)
+		if n := ws[0].moved() + ws[1].moved() - moves; n != 0 {
+			t.Errorf("%d moves", n)
+		}
+		if n := ws[0].CurrentAssignment().Term - terms; n != 0 {
+			t.Errorf("%d changes of the leader", n)
+		}
 		for _, w := range ws {
 			if in, _ := w.moments(); len(in) != 0 {
 				t.Errorf("%s was degraded %d times", w.WorkerID(), len(in))
@@ -51,9 +57,11 @@ func TestFlappingForAnHour(t *testing.T) {
 		}
 		perSecond := map[time.Time][]string{}
 		for _, l := range log.lines {
-			if s := l.at.Truncate(time.Second); l.level != "debug" {
-				perSecond[s] = append(perSecond[s], fmt.Sprint(l.msg, l.pairs))
-			}
+			s := l.at.Truncate(time.Second)
+			perSecond[s] = append(perSecond[s], fmt.Sprint(l.level, " ", l.msg, l.pairs))
+		}
+		if len(perSecond) < flaps*9/10 || len(log.where("connected to NATS")) != 1 {
+			t.Errorf("%d lines, %d of them say that the connection is back", len(perSecond), len(log.where("connected to NATS")))
 		}
 		shown := 0
 		for at, lines := range perSecond {
@@ -84,9 +92,8 @@ func TestInAndOutAHundredTimes(t *testing.T) {
 			for _, w := range ws {
 				w.link.Heal()
 			}
-			time.Sleep(exits + 5*time.Second)
+			rested(t, back[len(back)-1], 0, 30, ws...)
 		}
-		check(t, 30, ws...)
 		nothingHappened(t, ws...)
 		for _, w := range ws {
 			in, out := w.moments()
@@ -97,8 +104,11 @@ func TestInAndOutAHundredTimes(t *testing.T) {
 				if late := in[i].Sub(lost[i]) - enters; late < 0 || late > slack {
 					t.Errorf("%s, %d: entered after %v", w.WorkerID(), i, in[i].Sub(lost[i]))
 				}
-				if late := out[i].Sub(back[i]) - exits; late < 0 || late > 2*slack {
-					t.Errorf("%s, %d: left after %v", w.WorkerID(), i, out[i].Sub(back[i]))
+				if up := w.back[i].Sub(back[i]); up < 0 || up > slack {
+					t.Errorf("%s, %d: reconnected after %v", w.WorkerID(), i, up)
+				}
+				if late := out[i].Sub(w.back[i]) - exits; late < 0 || late > slack {
+					t.Errorf("%s, %d: left after %v", w.WorkerID(), i, out[i].Sub(w.back[i]))
 				}
 			}
 			if n := len(w.errors()); n > 20*times {
@@ -109,48 +119,59 @@ func TestInAndOutAHundredTimes(t *testing.T) {
 }
 
 // TestStopWhileDegraded: a worker without NATS stops, gives up its work, and its
-// place is taken like that of one that crashed.
+// place is taken like that of one that crashed: what it had moves, and nothing else.
 func TestStopWhileDegraded(t *testing.T) {
-	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-		ws := newWorkers(t, srv, 3, parti.Config{}, source.NewStatic(fleettest.Numbered(30)))
-		startAll(t, ws...)
-		time.Sleep(time.Minute)
+	for _, mode := range []parti.Ownership{parti.OwnershipAvailable, parti.OwnershipExclusive} {
 		for _, all := range []bool{false, true} {
-			leader, others := leaderOf(t, ws...)
-			w := others[0]
-			if all {
-				srv.Shutdown()
-			} else {
-				w.link.Cut()
-			}
-			time.Sleep(15 * time.Second)
-			synctest.Wait()
-			if s := w.State(); s != parti.StateDegraded {
-				t.Errorf("%s is %v", w.WorkerID(), s)
-			}
-			began := time.Now()
-			w.stop(t)
-			if took := time.Since(began); took > 3*time.Second {
-				t.Errorf("Stop took %v", took)
-			}
-			synctest.Wait()
-			w.mu.Lock()
-			if len(w.owned) != 0 || len(w.Manager.CurrentAssignment().Partitions) != 0 {
-				t.Errorf("it still works on %d partitions", len(w.owned))
-			}
-			if last := w.states[len(w.states)-1]; last != parti.StateShutdown {
-				t.Errorf("its last state is %v", last)
-			}
-			w.mu.Unlock()
-			ws = slices.DeleteFunc(ws, func(o *worker) bool { return o == w })
-			if all {
-				srv.Restart()
-				time.Sleep(exits + 30*time.Second + 5*time.Second) // RecoveryGracePeriod
-			}
-			check(t, 30, ws...)
-			_ = leader
+			t.Run(fmt.Sprintf("%s, all %v", mode, all), func(t *testing.T) {
+				partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+					ws := newWorkers(t, srv, 3, parti.Config{Ownership: mode}, source.NewStatic(fleettest.Numbered(30)))
+					startAll(t, ws...)
+					time.Sleep(time.Minute)
+					_, others := leaderOf(t, ws...)
+					w := others[0]
+					rest := slices.DeleteFunc(slices.Clone(ws), func(o *worker) bool { return o == w })
+					had := len(w.CurrentAssignment().Partitions)
+					if all {
+						srv.Shutdown()
+					} else {
+						w.link.Cut()
+					}
+					time.Sleep(15 * time.Second)
+					synctest.Wait()
+					if s := w.State(); s != parti.StateDegraded {
+						t.Errorf("%s is %v", w.WorkerID(), s)
+					}
+					began := time.Now()
+					w.stop(t)
+					if took := time.Since(began); took > 3*time.Second {
+						t.Errorf("Stop took %v", took)
+					}
+					synctest.Wait()
+					w.mu.Lock()
+					if len(w.owned) != 0 || len(w.Manager.CurrentAssignment().Partitions) != 0 {
+						t.Errorf("it still works on %d partitions", len(w.owned))
+					}
+					if last := w.states[len(w.states)-1]; last != parti.StateShutdown {
+						t.Errorf("its last state is %v", last)
+					}
+					w.mu.Unlock()
+					if all {
+						srv.Restart()
+						rested(t, time.Now(), 30*time.Second, 30, rest...) // RecoveryGracePeriod
+					}
+					check(t, 30, rest...)
+					moves := rest[0].moved() + rest[1].moved()
+					if mode == parti.OwnershipExclusive && all { // they gave up, and took back, what they had
+						moves -= 2 * (30 - had)
+					}
+					if moves != had {
+						t.Errorf("%d moves, it had %d partitions", moves, had)
+					}
+				})
+			})
 		}
-	})
+	}
 }
 
 // TestOneBucketFails: one worker can do nothing with one bucket, while the others
@@ -217,41 +238,57 @@ func countLeaders(ws ...*worker) int {
 	return n
 }
 
-// TestLostStateIsBackSoon: all buckets deleted, or a server that kept nothing and was
-// away for a moment or for long: the fleet is well ExitThreshold and 5 s later. When
-// everybody was degraded meanwhile, whoever leads may wait for ColdStartWindow.
+// TestLostStateIsBackSoon: a bucket, or all of them, deleted, or a server that kept
+// nothing and was away for a moment or for long: the fleet is at rest ExitThreshold
+// and 5 s later, nothing has moved, and a crash is found as ever. When all was lost
+// while everybody was degraded, whoever leads may wait for ColdStartWindow.
 func TestLostStateIsBackSoon(t *testing.T) {
-	for _, what := range []string{"deleted", "restarted", "away"} {
-		t.Run(what, func(t *testing.T) {
-			partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-				cfg := parti.Config{}
-				if what != "deleted" {
-					cfg.KVBucket.Storage = parti.StorageMemory
-				}
-				ws := newWorkers(t, srv, 3, cfg, source.NewStatic(fleettest.Numbered(30)))
-				startAll(t, ws...)
-				time.Sleep(time.Minute)
-				switch what {
-				case "deleted":
-					for _, b := range []string{"stableid", "election", "heartbeat", "assignment"} {
-						if err := admin(t, srv).DeleteStream(t.Context(), "KV_parti-"+b); err != nil {
-							t.Fatal(err)
+	for _, mode := range []parti.Ownership{parti.OwnershipAvailable, parti.OwnershipExclusive} {
+		for _, what := range append([]string{"all deleted", "restarted", "away"}, bucketNames...) {
+			t.Run(what+" "+string(mode), func(t *testing.T) {
+				partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+					cfg := parti.Config{Ownership: mode, KVBucket: parti.KVBucketConfig{Storage: parti.StorageMemory}}
+					ws := newWorkers(t, srv, 3, cfg, source.NewStatic(fleettest.Numbered(30)))
+					startAll(t, ws...)
+					time.Sleep(time.Minute)
+					had := map[*worker]string{}
+					for _, w := range ws {
+						had[w] = fmt.Sprint(w.CurrentAssignment().Partitions)
+					}
+					runs := time.Duration(0)
+					switch what {
+					case "restarted":
+						srv.Restart()
+					case "away":
+						srv.Shutdown()
+						time.Sleep(time.Minute)
+						srv.Restart()
+						runs = 30 * time.Second
+					case "all deleted":
+						deleteBuckets(t, srv, bucketNames...)
+					default:
+						deleteBuckets(t, srv, what)
+					}
+					rested(t, time.Now(), runs, 30, ws...)
+					for _, w := range ws {
+						if now := fmt.Sprint(w.CurrentAssignment().Partitions); now != had[w] {
+							t.Errorf("%s had %s, has %s", w.WorkerID(), had[w], now)
 						}
 					}
-				case "restarted":
-					srv.Restart()
-				case "away":
-					srv.Shutdown()
-					time.Sleep(time.Minute)
-					srv.Restart()
-				}
-				time.Sleep(exits + 5*time.Second)
-				if what == "away" {
-					time.Sleep(30 * time.Second)
-				}
-				check(t, 30, ws...)
-				nothingHappened(t, ws...)
+					if mode == parti.OwnershipAvailable || what != "away" {
+						nothingHappened(t, ws...)
+					}
+				})
 			})
-		})
+		}
+	}
+}
+
+func deleteBuckets(t *testing.T, srv *partitest.Server, buckets ...string) {
+	t.Helper()
+	for _, b := range buckets {
+		if err := admin(t, srv).DeleteStream(t.Context(), "KV_parti-"+b); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
