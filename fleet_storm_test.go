@@ -174,32 +174,78 @@ func TestStopWhileDegraded(t *testing.T) {
 	}
 }
 
+// denyBucket takes the right to do anything with a bucket from the user "poor".
+func denyBucket(srv *partitest.Server, bucket string) {
+	srv.Reload(func(o *server.Options) {
+		o.Users[1].Permissions = &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{
+			"$KV.parti-" + bucket + ".>",
+			"$JS.API.*.*.*.KV_parti-" + bucket, "$JS.API.*.*.*.KV_parti-" + bucket + ".>",
+			"$JS.API.*.*.KV_parti-" + bucket, "$JS.API.*.*.KV_parti-" + bucket + ".>",
+		}}}
+	})
+}
+
+func movedAll(ws ...*worker) int {
+	n := 0
+	for _, w := range ws {
+		n += w.moved()
+	}
+	return n
+}
+
 // TestOneBucketFails: one worker can do nothing with one bucket, while the others
-// answer. It is told, the fleet goes on, and all is well once that ends.
+// answer. It is told, nothing moves unless it cannot send heartbeats, and all is well
+// once that ends.
 func TestOneBucketFails(t *testing.T) {
-	for _, bucket := range []string{"stableid", "election", "heartbeat", "assignment"} {
+	for _, bucket := range bucketNames {
 		for _, leads := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, leader %v", bucket, leads), func(t *testing.T) {
 				partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
 					ws := poorAmongFree(t, srv, 30, leads)
-					poor, free := ws[0], ws[1:]
+					poor := ws[0]
 					time.Sleep(time.Minute)
 					check(t, 30, ws...)
-					terms := ws[0].CurrentAssignment().Term
-					srv.Reload(func(o *server.Options) {
-						o.Users[1].Permissions = &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{
-							"$KV.parti-" + bucket + ".>",
-							"$JS.API.*.*.*.KV_parti-" + bucket, "$JS.API.*.*.*.KV_parti-" + bucket + ".>",
-							"$JS.API.*.*.KV_parti-" + bucket, "$JS.API.*.*.KV_parti-" + bucket + ".>",
-						}}}
-					})
+					before, had := movedAll(ws...), len(poor.CurrentAssignment().Partitions)
+					denyBucket(srv, bucket)
 					time.Sleep(2 * time.Minute)
 					synctest.Wait()
 					// A follower has nothing to do with the leader key.
 					if !poor.reported(parti.ErrKV) && (leads || bucket != "election") {
 						t.Errorf("reported %v", poor.errors())
 					}
-					// Whoever leads, a worker that dies now is replaced.
+					runs, gone := time.Duration(0), 0
+					if bucket == "heartbeat" { // that of a dead one looks the same
+						runs, gone = 10*time.Second, had // PlannedScaleWindow
+					}
+					taken := movedAll(ws[1:]...) + movedAll(poor) - before
+					if taken != 2*gone { // lost, and gained
+						t.Errorf("%d partitions moved, want %d", taken/2, gone)
+					}
+					srv.Reload(func(o *server.Options) { o.Users[1].Permissions = &server.Permissions{} })
+					rested(t, time.Now(), runs, 30, ws...)
+					now := len(poor.CurrentAssignment().Partitions)
+					if n := movedAll(ws...) - before - taken; n != 2*min(gone, now) || now > had {
+						t.Errorf("%d partitions moved back, it has %d, had %d", n/2, now, had)
+					}
+				}, restricted(server.Permissions{}))
+			})
+		}
+	}
+}
+
+// TestOneBucketFailsAndAnotherDies: whoever leads, a worker that dies meanwhile is
+// replaced.
+func TestOneBucketFailsAndAnotherDies(t *testing.T) {
+	for _, bucket := range bucketNames {
+		for _, leads := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, leader %v", bucket, leads), func(t *testing.T) {
+				partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+					ws := poorAmongFree(t, srv, 30, leads)
+					poor, free := ws[0], ws[1:]
+					time.Sleep(time.Minute)
+					terms := ws[0].CurrentAssignment().Term
+					denyBucket(srv, bucket)
+					time.Sleep(2 * time.Minute)
 					free[1].link.Cut()
 					time.Sleep(75 * time.Second)
 					synctest.Wait()
@@ -220,8 +266,7 @@ func TestOneBucketFails(t *testing.T) {
 					}
 					free[1].link.Heal()
 					srv.Reload(func(o *server.Options) { o.Users[1].Permissions = &server.Permissions{} })
-					time.Sleep(exits + 5*time.Second + 20*time.Second) // a window, and MinRebalanceInterval
-					check(t, 30, ws...)
+					rested(t, time.Now(), 20*time.Second, 30, ws...) // a window, and MinRebalanceInterval
 				}, restricted(server.Permissions{}))
 			})
 		}

@@ -122,20 +122,25 @@ func TestSplitBrainRecovery(t *testing.T) {
 		}
 		at(30 * time.Second)
 		first.link.Heal()
-		at(35*time.Second + 2*slack)
+		at(35 * time.Second)
+		ws[0].link.Heal()
+		ws[2].link.Heal()
+		at(36 * time.Second)
 		if s := first.State(); s == parti.StateDegraded {
 			t.Errorf("T+35s: %s is %v", first.WorkerID(), s)
 		}
-		ws[0].link.Heal()
-		ws[2].link.Heal()
 		at(38 * time.Second)
 		if !first.IsLeader() { // the lease of the leader before it has ended
 			t.Errorf("T+38s: %s does not lead", first.WorkerID())
 		}
-		at(41*time.Second + 2*slack)
+		at(41 * time.Second)
+		degradedOnce(t, first, lost, lost.Add(30*time.Second), 0)
 		for _, w := range ws[:3] {
+			if w != first {
+				degradedOnce(t, w, lost, lost.Add(35*time.Second), 0)
+			}
 			if s := w.State(); s != parti.StateStable {
-				t.Errorf("T+41s: %s is %v", w.WorkerID(), s)
+				t.Errorf("T+40s: %s is %v", w.WorkerID(), s)
 			}
 		}
 		at(64*time.Second + slack)
