@@ -3,13 +3,18 @@ package parti_test
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/arloliu/parti"
 	"github.com/arloliu/parti/internal/fleettest"
 	"github.com/arloliu/parti/source"
+	"github.com/arloliu/parti/strategy"
 	partitest "github.com/arloliu/parti/testing"
 )
 
@@ -137,6 +142,51 @@ func TestHigherThresholdBearsWeights(t *testing.T) {
 				t.Errorf("MinRebalanceThreshold %v: %d moves", threshold, n)
 			}
 			check(t, 40, ws...)
+		})
+	}
+}
+
+// slowest keeps how long the slowest heartbeat took.
+type slowest struct {
+	parti.NopMetrics
+
+	took atomic.Int64
+}
+
+func (s *slowest) ObserveHeartbeat(d time.Duration) { s.took.Store(max(s.took.Load(), int64(d))) }
+
+// TestLongerTTLBearsSlowHeartbeats: heartbeats that NATS stores late for longer than
+// HeartbeatTTL are taken for a death, and those within a longer one are not.
+func TestLongerTTLBearsSlowHeartbeats(t *testing.T) {
+	for ttl, dies := range map[time.Duration]bool{6 * time.Second: true, 15 * time.Second: false} {
+		partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+			const parts = 20
+			took := &slowest{}
+			src := source.NewStatic(fleettest.Numbered(parts))
+			cfg := parti.Config{HeartbeatTTL: ttl}
+			leader := newWorker(t, srv, cfg, src)
+			// No pings, so that a slow server is not given up.
+			conn := append(parti.NATSOptions(), nats.PingInterval(time.Hour))
+			slow := newWorkerOn(t, srv.NewLink(t), conn, cfg, src, strategy.NewConsistentHash(), parti.WithMetrics(took))
+			startAll(t, leader)
+			startAll(t, slow)
+			time.Sleep(time.Minute)
+			check(t, parts, leader, slow)
+			before := leader.moved() + slow.moved()
+			for range 3 {
+				slow.link.Blackhole()
+				time.Sleep(9 * time.Second)
+				slow.link.Heal() // and what waited arrives
+				time.Sleep(5 * time.Second)
+			}
+			if d := time.Duration(took.took.Load()); d < time.Second {
+				t.Errorf("the slowest heartbeat took %v", d)
+			}
+			time.Sleep(time.Minute)
+			check(t, parts, leader, slow)
+			if n := leader.moved() + slow.moved() - before; n > 0 != dies || dies != slices.Contains(leader.history(), parti.StateEmergency) {
+				t.Errorf("HeartbeatTTL %v: %d moves, %v", ttl, n, leader.history())
+			}
 		})
 	}
 }
