@@ -190,3 +190,90 @@ func TestLongerTTLBearsSlowHeartbeats(t *testing.T) {
 		})
 	}
 }
+
+// TestLongerTTLKeepsTheIDOfASuspendedWorker: what is found dead loses its id to the next
+// who comes, however long WorkerIDTTL is.
+func TestLongerTTLKeepsTheIDOfASuspendedWorker(t *testing.T) {
+	for ttl, loses := range map[time.Duration]bool{6 * time.Second: true, 75 * time.Second: false} {
+		partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+			cfg := parti.Config{HeartbeatTTL: ttl, WorkerIDTTL: 90 * time.Second}
+			src := source.NewStatic(fleettest.Numbered(20))
+			ws := newWorkers(t, srv, 3, cfg, src)
+			startAll(t, ws[0])
+			startAll(t, ws[1])
+			time.Sleep(time.Minute)
+			ws[1].link.Blackhole()
+			time.Sleep(20 * time.Second)
+			startAll(t, ws[2])
+			time.Sleep(40 * time.Second)
+			ws[1].link.Heal()
+			time.Sleep(time.Minute)
+			if ws[1].reported(parti.ErrIDLost) != loses {
+				t.Errorf("HeartbeatTTL %v: reported %v", ttl, ws[1].errors())
+			}
+			check(t, 20, ws...)
+		})
+	}
+}
+
+// TestShorterWorkNeedsNoForce: a handoff is forced when the work of the giver takes
+// longer than HandoffTimeout to end, and not with shorter work or a longer timeout.
+func TestShorterWorkNeedsNoForce(t *testing.T) {
+	for _, c := range []struct {
+		work, timeout time.Duration
+		forced        bool
+	}{
+		{8 * time.Second, 5 * time.Second, true},
+		{3 * time.Second, 5 * time.Second, false},
+		{8 * time.Second, 20 * time.Second, false},
+	} {
+		partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+			src := source.NewStatic(fleettest.Numbered(20))
+			cfg := parti.Config{HandoffTimeout: c.timeout}
+			u := &hesitant{}
+			leader := newWorker(t, srv, cfg, src, parti.WithWorkerConsumerUpdater(u))
+			startAll(t, leader)
+			time.Sleep(time.Minute)
+			u.slow.Store(int64(c.work))
+			second := newWorker(t, srv, cfg, src)
+			startAll(t, second)
+			time.Sleep(time.Minute)
+			if leader.reported(parti.ErrHandoffForced) != c.forced {
+				t.Errorf("work of %v, HandoffTimeout %v: reported %v", c.work, c.timeout, leader.errors())
+			}
+			u.slow.Store(0)
+			check(t, 20, leader, second)
+		})
+	}
+}
+
+// TestFastRecovery: the guide's configuration for it recovers from a crash sooner than
+// the defaults.
+func TestFastRecovery(t *testing.T) {
+	took := map[bool]time.Duration{}
+	for _, fast := range []bool{true, false} {
+		partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+			cfg, conn := parti.Config{}, parti.NATSOptions()
+			if fast {
+				cfg.HeartbeatInterval, cfg.HeartbeatTTL = 250*time.Millisecond, 750*time.Millisecond
+				cfg.EmergencyGracePeriod = 100 * time.Millisecond
+				conn = append(conn, nats.ReconnectWait(100*time.Millisecond), nats.ReconnectJitter(0, 0))
+			}
+			src := source.NewStatic(fleettest.Numbered(20))
+			var ws []*worker
+			for range 3 {
+				ws = append(ws, newWorkerOn(t, srv.NewLink(t), conn, cfg, src, strategy.NewConsistentHash()))
+			}
+			startAll(t, ws...)
+			time.Sleep(time.Minute)
+			leader, others := leaderOf(t, ws...)
+			others[0].link.Cut()
+			rest := []*worker{leader, others[1]}
+			took[fast] = until(20*time.Second, func() bool { return ownAll(20, rest) })
+			check(t, 20, rest...)
+		})
+	}
+	if took[true] > 700*time.Millisecond || took[false] > 2800*time.Millisecond || took[false] < 2*took[true] {
+		t.Errorf("fast %v, with the defaults %v", took[true], took[false])
+	}
+}
