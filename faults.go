@@ -116,6 +116,7 @@ var errorKinds = []struct {
 	name string
 }{
 	{ErrConsumerUpdate, "consumer_update"},
+	{ErrRun, "run"},
 	{ErrNATSConnectionLost, "connection"},
 	{ErrKV, "kv"},
 	{ErrIDLost, "id_lost"},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +27,37 @@ func TestEveryFaultCanBeMatched(t *testing.T) {
 		if want[k] == nil || !errors.Is(err, want[k]) || !strings.HasSuffix(err.Error(), ": the thing") {
 			t.Errorf("kind %d: %v", k, err)
 		}
+	}
+}
+
+// TestEveryRecoverableErrorHasAKind: what OnError is told is counted and logged under a
+// name of its own.
+func TestEveryRecoverableErrorHasAKind(t *testing.T) {
+	names := map[string]error{}
+	for _, err := range []error{
+		ErrNATSConnectionLost, ErrAssignmentVersionMismatch, ErrElectionFailed, ErrIDLost, ErrKV, ErrSource, ErrStrategy,
+		ErrConsumerUpdate, ErrRun, ErrHandoffForced, ErrForeignValue, ErrBucketUnusable, ErrJetStreamUnavailable,
+	} {
+		kind := errorKind(&faultError{kind: err, text: "the thing"})
+		if names[kind] != nil || kind == otherKind {
+			t.Errorf("%v and %v are of the kind %q", err, names[kind], kind)
+		}
+		names[kind] = err
+	}
+	if late := errorKind(&RunError{Err: ErrRunLate}); late != "run" {
+		t.Errorf("a late call is of the kind %q", late)
+	}
+	text, err := os.ReadFile("errors.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, _ := strings.Cut(string(text), "// Recoverable errors")
+	// ErrRunLate comes with ErrRun, and two others belong to Start too.
+	if n := len(regexp.MustCompile(`(?m)^\tErr\w+ +=`).FindAllString(block, -1)); n-1+2 != len(names) {
+		t.Errorf("errors.go has %d recoverable errors, %d kinds are known here", n, len(names))
+	}
+	if n := len(ErrorKinds()) - 1; n != len(names) {
+		t.Errorf("%d kinds, of which %d are known here", n, len(names))
 	}
 }
 

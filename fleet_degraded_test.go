@@ -1,7 +1,6 @@
 package parti_test
 
 import (
-	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -13,84 +12,78 @@ import (
 	partitest "github.com/arloliu/parti/testing"
 )
 
-// TestTransientOutage is the guide's first recovery scenario.
+// TestTransientOutage is the guide's first recovery scenario, and its own example of a
+// test of an outage.
 func TestTransientOutage(t *testing.T) {
-	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-		cfg := parti.Config{DegradedAlert: parti.DegradedAlertConfig{InfoThreshold: 15 * time.Second}}
-		ws := newWorkers(t, srv, 3, cfg, source.NewStatic(fleettest.Numbered(30)))
-		startAll(t, ws...)
-		time.Sleep(time.Minute)
-		versions := map[*worker]uint64{}
-		for _, w := range ws {
-			versions[w] = w.CurrentAssignment().Version
-		}
-		srv.Shutdown()
-		at := func(d time.Duration, want parti.State) {
-			t.Helper()
-			synctest.Wait()
-			for _, w := range ws {
-				if s := w.State(); s != want {
-					t.Errorf("T+%v: %s is %v, want %v", d, w.WorkerID(), s, want)
+	for _, mode := range []parti.Ownership{parti.OwnershipAvailable, parti.OwnershipExclusive} {
+		t.Run(string(mode), func(t *testing.T) {
+			partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+				cfg := parti.Config{DegradedAlert: parti.DegradedAlertConfig{InfoThreshold: 15 * time.Second}, Ownership: mode}
+				ws := newWorkers(t, srv, 3, cfg, source.NewStatic(fleettest.Numbered(30)))
+				startAll(t, ws...)
+				time.Sleep(time.Minute)
+				version := ws[0].CurrentAssignment().Version
+				srv.Shutdown()
+				lost := time.Now()
+				at := func(after time.Duration, want parti.State) {
+					t.Helper()
+					time.Sleep(time.Until(lost.Add(after)))
+					synctest.Wait()
+					for _, w := range ws {
+						s := w.State()
+						if mode == parti.OwnershipExclusive && want == parti.StateStable && s == parti.StateElection {
+							s = want // without a lease there is no work to be stable with
+						}
+						if s != want {
+							t.Errorf("T+%v: %s is %v, want %v", after, w.WorkerID(), s, want)
+						}
+						if v := w.CurrentAssignment().Version; v != version {
+							t.Errorf("T+%v: %s has version %d, had %d", after, w.WorkerID(), v, version)
+						}
+					}
 				}
-				if v := w.CurrentAssignment().Version; v != versions[w] {
-					t.Errorf("T+%v: %s has version %d, had %d", d, w.WorkerID(), v, versions[w])
+				at(enters-slack/2, parti.StateStable)
+				at(enters+slack/2, parti.StateDegraded)
+				at(29750*time.Millisecond, parti.StateDegraded)
+				time.Sleep(250 * time.Millisecond)
+				srv.Restart()
+				at(34750*time.Millisecond, parti.StateDegraded)
+				for _, w := range ws {
+					alertedAt(t, w, lost, "Info 15s")
 				}
-			}
-		}
-		time.Sleep(9900 * time.Millisecond)
-		at(9900*time.Millisecond, parti.StateStable)
-		time.Sleep(200 * time.Millisecond)
-		at(10100*time.Millisecond, parti.StateDegraded)
-		time.Sleep(19900 * time.Millisecond)
-		srv.Restart()
-		time.Sleep(4500 * time.Millisecond)
-		at(34500*time.Millisecond, parti.StateDegraded)
-		time.Sleep(2 * time.Second)
-		synctest.Wait()
-		for _, w := range ws {
-			if s := w.State(); s == parti.StateDegraded {
-				t.Errorf("T+36.5s: %s is %v", w.WorkerID(), s)
-			}
-			w.mu.Lock()
-			if want := []string{"Info 15s"}; !slices.Equal(w.alerts, want) {
-				t.Errorf("%s: alerts %v, want %v", w.WorkerID(), w.alerts, want)
-			}
-			w.mu.Unlock()
-			if !w.reported(parti.ErrNATSConnectionLost) {
-				t.Errorf("%s reported %v", w.WorkerID(), w.errors())
-			}
-			if w.moved() != 0 {
-				t.Errorf("%s: %d moves", w.WorkerID(), w.moved())
-			}
-		}
-		time.Sleep(30 * time.Second)
-		check(t, 30, ws...)
-	})
+				rested(t, lost.Add(30*time.Second), 0, 30, ws...)
+				for _, w := range ws {
+					degradedOnce(t, w, lost, lost.Add(30*time.Second), 0)
+					if !w.reported(parti.ErrNATSConnectionLost) {
+						t.Errorf("%s reported %v", w.WorkerID(), w.errors())
+					}
+				}
+				if mode == parti.OwnershipAvailable {
+					nothingHappened(t, ws...)
+					at(time.Minute, parti.StateStable)
+				}
+			})
+		})
+	}
 }
 
 // TestProlongedOutage is the guide's second recovery scenario.
 func TestProlongedOutage(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
 		cfg := parti.Config{DegradedAlert: parti.DegradedAlertConfig{AlertInterval: time.Hour}}
-		w := newWorker(t, srv, cfg, source.NewStatic(fleettest.Numbered(3)))
-		startAll(t, w)
+		ws := newWorkers(t, srv, 2, cfg, source.NewStatic(fleettest.Numbered(3)))
+		startAll(t, ws...)
 		time.Sleep(time.Minute)
 		srv.Shutdown()
+		lost := time.Now()
 		time.Sleep(45 * time.Minute)
 		srv.Restart()
-		time.Sleep(7 * time.Second)
-		synctest.Wait()
-		want := []string{"Info 1m0s", "Warn 5m0s", "Error 15m0s", "Critical 30m0s"}
-		w.mu.Lock()
-		if !slices.Equal(w.alerts, want) {
-			t.Errorf("alerts %v, want %v", w.alerts, want)
+		rested(t, lost.Add(45*time.Minute), 0, 3, ws...)
+		nothingHappened(t, ws...)
+		for _, w := range ws {
+			degradedOnce(t, w, lost, lost.Add(45*time.Minute), 0)
+			alertedAt(t, w, lost, "Info 1m0s", "Warn 5m0s", "Error 15m0s", "Critical 30m0s")
 		}
-		w.mu.Unlock()
-		if s := w.State(); s == parti.StateDegraded {
-			t.Errorf("still %v", s)
-		}
-		time.Sleep(30 * time.Second)
-		check(t, 3, w)
 	})
 }
 
@@ -99,20 +92,11 @@ func TestAlertsRepeat(t *testing.T) {
 		w := newWorker(t, srv, parti.Config{}, source.NewStatic(fleettest.Numbered(3)))
 		startAll(t, w)
 		srv.Shutdown()
+		lost := time.Now()
 		time.Sleep(125 * time.Second)
-		synctest.Wait()
-		var want []string
-		for d := time.Minute; d <= 2*time.Minute; d += 30 * time.Second {
-			want = append(want, fmt.Sprintf("Info %v", d))
-		}
-		w.mu.Lock()
-		if !slices.Equal(w.alerts, want) {
-			t.Errorf("alerts %v, want %v", w.alerts, want)
-		}
-		w.mu.Unlock()
+		alertedAt(t, w, lost, "Info 1m0s", "Info 1m30s", "Info 2m0s")
 		srv.Restart()
-		time.Sleep(time.Minute)
-		check(t, 3, w)
+		rested(t, lost.Add(125*time.Second), 0, 3, w)
 	})
 }
 

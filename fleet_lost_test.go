@@ -3,6 +3,8 @@ package parti_test
 import (
 	"errors"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -149,11 +151,7 @@ func loseBuckets(t *testing.T, mode parti.Ownership, buckets ...string) {
 		time.Sleep(10 * time.Minute)
 		before := tokens(ws...)
 		o := watchOwners(parts, ws...)
-		for _, b := range buckets {
-			if err := admin(t, srv).DeleteStream(t.Context(), "KV_parti-"+b); err != nil {
-				t.Fatal(err)
-			}
-		}
+		deleteBuckets(t, srv, buckets...)
 		time.Sleep(90 * time.Second)
 		o.end(t, 10*time.Millisecond)
 		unmoved(t, ws...)
@@ -250,6 +248,11 @@ func TestHeadIsLost(t *testing.T) {
 				time.Sleep(time.Minute)
 				o.end(t, 50*time.Millisecond)
 				check(t, 30, ws...)
+				for _, w := range ws {
+					if !w.reported(parti.ErrAssignmentVersionMismatch) {
+						t.Errorf("%s reported %v", w.WorkerID(), w.errors())
+					}
+				}
 				unmoved(t, ws...)
 				noneOlder(t, before, ws...)
 			})
@@ -322,6 +325,10 @@ func TestForeignValues(t *testing.T) {
 				}
 				time.Sleep(time.Minute)
 				o.end(t, 15*time.Second)
+				told := slices.ContainsFunc(ws, func(w *worker) bool { return w.reported(parti.ErrForeignValue) })
+				if c.val == "garbage" && !strings.Contains(c.key, ".part.") && !told { // payloads have digests in the head
+					t.Error("nobody was told")
+				}
 				thenCrash(t, 30, ws...)
 			})
 		})

@@ -3,13 +3,18 @@ package parti_test
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/arloliu/parti"
 	"github.com/arloliu/parti/internal/fleettest"
 	"github.com/arloliu/parti/source"
+	"github.com/arloliu/parti/strategy"
 	partitest "github.com/arloliu/parti/testing"
 )
 
@@ -138,5 +143,137 @@ func TestHigherThresholdBearsWeights(t *testing.T) {
 			}
 			check(t, 40, ws...)
 		})
+	}
+}
+
+// slowest keeps how long the slowest heartbeat took.
+type slowest struct {
+	parti.NopMetrics
+
+	took atomic.Int64
+}
+
+func (s *slowest) ObserveHeartbeat(d time.Duration) { s.took.Store(max(s.took.Load(), int64(d))) }
+
+// TestLongerTTLBearsSlowHeartbeats: heartbeats that NATS stores late for longer than
+// HeartbeatTTL are taken for a death, and those within a longer one are not.
+func TestLongerTTLBearsSlowHeartbeats(t *testing.T) {
+	for ttl, dies := range map[time.Duration]bool{6 * time.Second: true, 15 * time.Second: false} {
+		partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+			const parts = 20
+			took := &slowest{}
+			src := source.NewStatic(fleettest.Numbered(parts))
+			cfg := parti.Config{HeartbeatTTL: ttl}
+			leader := newWorker(t, srv, cfg, src)
+			// No pings, so that a slow server is not given up.
+			conn := append(parti.NATSOptions(), nats.PingInterval(time.Hour))
+			slow := newWorkerOn(t, srv.NewLink(t), conn, cfg, src, strategy.NewConsistentHash(), parti.WithMetrics(took))
+			startAll(t, leader)
+			startAll(t, slow)
+			time.Sleep(time.Minute)
+			check(t, parts, leader, slow)
+			before := leader.moved() + slow.moved()
+			for range 3 {
+				slow.link.Blackhole()
+				time.Sleep(9 * time.Second)
+				slow.link.Heal() // and what waited arrives
+				time.Sleep(5 * time.Second)
+			}
+			if d := time.Duration(took.took.Load()); d < time.Second {
+				t.Errorf("the slowest heartbeat took %v", d)
+			}
+			time.Sleep(time.Minute)
+			check(t, parts, leader, slow)
+			if n := leader.moved() + slow.moved() - before; n > 0 != dies || dies != slices.Contains(leader.history(), parti.StateEmergency) {
+				t.Errorf("HeartbeatTTL %v: %d moves, %v", ttl, n, leader.history())
+			}
+		})
+	}
+}
+
+// TestLongerTTLKeepsTheIDOfASuspendedWorker: what is found dead loses its id to the next
+// who comes, however long WorkerIDTTL is.
+func TestLongerTTLKeepsTheIDOfASuspendedWorker(t *testing.T) {
+	for ttl, loses := range map[time.Duration]bool{6 * time.Second: true, 75 * time.Second: false} {
+		partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+			cfg := parti.Config{HeartbeatTTL: ttl, WorkerIDTTL: 90 * time.Second}
+			src := source.NewStatic(fleettest.Numbered(20))
+			ws := newWorkers(t, srv, 3, cfg, src)
+			startAll(t, ws[0])
+			startAll(t, ws[1])
+			time.Sleep(time.Minute)
+			ws[1].link.Blackhole()
+			time.Sleep(20 * time.Second)
+			startAll(t, ws[2])
+			time.Sleep(40 * time.Second)
+			ws[1].link.Heal()
+			time.Sleep(time.Minute)
+			if ws[1].reported(parti.ErrIDLost) != loses {
+				t.Errorf("HeartbeatTTL %v: reported %v", ttl, ws[1].errors())
+			}
+			check(t, 20, ws...)
+		})
+	}
+}
+
+// TestShorterWorkNeedsNoForce: a handoff is forced when the work of the giver takes
+// longer than HandoffTimeout to end, and not with shorter work or a longer timeout.
+func TestShorterWorkNeedsNoForce(t *testing.T) {
+	for _, c := range []struct {
+		work, timeout time.Duration
+		forced        bool
+	}{
+		{8 * time.Second, 5 * time.Second, true},
+		{3 * time.Second, 5 * time.Second, false},
+		{8 * time.Second, 20 * time.Second, false},
+	} {
+		partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+			src := source.NewStatic(fleettest.Numbered(20))
+			cfg := parti.Config{HandoffTimeout: c.timeout}
+			u := &hesitant{}
+			leader := newWorker(t, srv, cfg, src, parti.WithWorkerConsumerUpdater(u))
+			startAll(t, leader)
+			time.Sleep(time.Minute)
+			u.slow.Store(int64(c.work))
+			second := newWorker(t, srv, cfg, src)
+			startAll(t, second)
+			time.Sleep(time.Minute)
+			if leader.reported(parti.ErrHandoffForced) != c.forced {
+				t.Errorf("work of %v, HandoffTimeout %v: reported %v", c.work, c.timeout, leader.errors())
+			}
+			u.slow.Store(0)
+			check(t, 20, leader, second)
+		})
+	}
+}
+
+// TestFastRecovery: the guide's configuration for it recovers from a crash sooner than
+// the defaults.
+func TestFastRecovery(t *testing.T) {
+	took := map[bool]time.Duration{}
+	for _, fast := range []bool{true, false} {
+		partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+			cfg, conn := parti.Config{}, parti.NATSOptions()
+			if fast {
+				cfg.HeartbeatInterval, cfg.HeartbeatTTL = 250*time.Millisecond, 750*time.Millisecond
+				cfg.EmergencyGracePeriod = 100 * time.Millisecond
+				conn = append(conn, nats.ReconnectWait(100*time.Millisecond), nats.ReconnectJitter(0, 0))
+			}
+			src := source.NewStatic(fleettest.Numbered(20))
+			var ws []*worker
+			for range 3 {
+				ws = append(ws, newWorkerOn(t, srv.NewLink(t), conn, cfg, src, strategy.NewConsistentHash()))
+			}
+			startAll(t, ws...)
+			time.Sleep(time.Minute)
+			leader, others := leaderOf(t, ws...)
+			others[0].link.Cut()
+			rest := []*worker{leader, others[1]}
+			took[fast] = until(20*time.Second, func() bool { return ownAll(20, rest) })
+			check(t, 20, rest...)
+		})
+	}
+	if took[true] > 700*time.Millisecond || took[false] > 2800*time.Millisecond || took[false] < 2*took[true] {
+		t.Errorf("fast %v, with the defaults %v", took[true], took[false])
 	}
 }

@@ -106,6 +106,27 @@ func TestReady(t *testing.T) {
 	})
 }
 
+// TestNotReadyWithoutID: a worker that waits for an id says so.
+func TestNotReadyWithoutID(t *testing.T) {
+	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+		cfg := parti.Config{WorkerIDMax: 1}
+		src := source.NewStatic(fleettest.Numbered(10))
+		ws := newWorkers(t, srv, 3, cfg, src)
+		startAll(t, ws[:2]...)
+		failed := make(chan struct{})
+		go func() {
+			defer close(failed)
+			if err := ws[2].Start(t.Context()); !errors.Is(err, parti.ErrStableIDExhausted) {
+				t.Errorf("started: %v", err)
+			}
+		}()
+		time.Sleep(time.Second)
+		wantReady(t, ws[2], false, "without a worker id")
+		wantLive(t, ws[2], true, "")
+		<-failed
+	})
+}
+
 // TestReadyWhileDegraded: an outage takes nobody's work away, unless the lease is
 // what allows it.
 func TestReadyWhileDegraded(t *testing.T) {
@@ -185,6 +206,28 @@ func TestNotLiveWhenBlocked(t *testing.T) {
 		w.link.Heal()
 		time.Sleep(time.Minute)
 		wantLive(t, w, true, "")
+	})
+}
+
+// TestNotReadyWithoutLease: an exclusive worker whose manager is blocked, so that it does
+// not learn that its lease has ended, is not ready from then on.
+func TestNotReadyWithoutLease(t *testing.T) {
+	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+		log := &blocking{Logger: partitest.NewLogger(t), free: make(chan struct{})}
+		w := newWorker(t, srv, parti.Config{Ownership: parti.OwnershipExclusive}, source.NewStatic(fleettest.Numbered(3)), parti.WithLogger(log))
+		startAll(t, w)
+		time.Sleep(time.Minute)
+		log.blocks.Store(true)
+		w.link.Cut()
+		time.Sleep(3 * time.Second)
+		wantReady(t, w, true, "")
+		time.Sleep(4 * time.Second)
+		wantReady(t, w, false, "its lease has ended")
+		log.blocks.Store(false)
+		close(log.free)
+		w.link.Heal()
+		time.Sleep(time.Minute)
+		wantReady(t, w, true, "")
 	})
 }
 

@@ -26,12 +26,14 @@ func TestFlappingForAnHour(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
 		src := source.NewStatic(fleettest.Numbered(20))
 		log := &said{}
-		ws := []*worker{
-			newWorker(t, srv, parti.Config{}, src, parti.WithLogger(log)),
-			newWorker(t, srv, parti.Config{}, src, parti.WithLogger(&said{})),
-		}
-		startAll(t, ws...)
+		ws := []*worker{newWorker(t, srv, parti.Config{}, src, parti.WithLogger(log)), newWorker(t, srv, parti.Config{}, src)}
+		startAll(t, ws[0])
+		startAll(t, ws[1])
 		time.Sleep(time.Minute + 100*time.Millisecond)
+		if !ws[0].IsLeader() { // a follower flaps in TestFlappingConnection
+			t.Fatal("the first worker does not lead")
+		}
+		moves, terms := ws[0].moved()+ws[1].moved(), ws[0].CurrentAssignment().Term
 		log.mu.Lock()
 		log.lines = nil
 		log.mu.Unlock()
@@ -41,9 +43,13 @@ func TestFlappingForAnHour(t *testing.T) {
 			ws[0].link.Heal()
 			time.Sleep(500 * time.Millisecond)
 		}
-		time.Sleep(exits + 5*time.Second)
-		check(t, 20, ws...)
-		nothingHappened(t, ws...)
+		rested(t, time.Now(), 0, 20, ws...)
+		if n := ws[0].moved() + ws[1].moved() - moves; n != 0 {
+			t.Errorf("%d moves", n)
+		}
+		if n := ws[0].CurrentAssignment().Term - terms; n != 0 {
+			t.Errorf("%d changes of the leader", n)
+		}
 		for _, w := range ws {
 			if in, _ := w.moments(); len(in) != 0 {
 				t.Errorf("%s was degraded %d times", w.WorkerID(), len(in))
@@ -51,9 +57,11 @@ func TestFlappingForAnHour(t *testing.T) {
 		}
 		perSecond := map[time.Time][]string{}
 		for _, l := range log.lines {
-			if s := l.at.Truncate(time.Second); l.level != "debug" {
-				perSecond[s] = append(perSecond[s], fmt.Sprint(l.msg, l.pairs))
-			}
+			s := l.at.Truncate(time.Second)
+			perSecond[s] = append(perSecond[s], fmt.Sprint(l.level, " ", l.msg, l.pairs))
+		}
+		if len(perSecond) < flaps*9/10 || len(log.where("connected to NATS")) != 1 {
+			t.Errorf("%d lines, %d of them say that the connection is back", len(perSecond), len(log.where("connected to NATS")))
 		}
 		shown := 0
 		for at, lines := range perSecond {
@@ -84,9 +92,8 @@ func TestInAndOutAHundredTimes(t *testing.T) {
 			for _, w := range ws {
 				w.link.Heal()
 			}
-			time.Sleep(exits + 5*time.Second)
+			rested(t, back[len(back)-1], 0, 30, ws...)
 		}
-		check(t, 30, ws...)
 		nothingHappened(t, ws...)
 		for _, w := range ws {
 			in, out := w.moments()
@@ -97,8 +104,11 @@ func TestInAndOutAHundredTimes(t *testing.T) {
 				if late := in[i].Sub(lost[i]) - enters; late < 0 || late > slack {
 					t.Errorf("%s, %d: entered after %v", w.WorkerID(), i, in[i].Sub(lost[i]))
 				}
-				if late := out[i].Sub(back[i]) - exits; late < 0 || late > 2*slack {
-					t.Errorf("%s, %d: left after %v", w.WorkerID(), i, out[i].Sub(back[i]))
+				if up := w.back[i].Sub(back[i]); up < 0 || up > slack {
+					t.Errorf("%s, %d: reconnected after %v", w.WorkerID(), i, up)
+				}
+				if late := out[i].Sub(w.back[i]) - exits; late < 0 || late > slack {
+					t.Errorf("%s, %d: left after %v", w.WorkerID(), i, out[i].Sub(w.back[i]))
 				}
 			}
 			if n := len(w.errors()); n > 20*times {
@@ -109,76 +119,133 @@ func TestInAndOutAHundredTimes(t *testing.T) {
 }
 
 // TestStopWhileDegraded: a worker without NATS stops, gives up its work, and its
-// place is taken like that of one that crashed.
+// place is taken like that of one that crashed: what it had moves, and nothing else.
 func TestStopWhileDegraded(t *testing.T) {
-	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-		ws := newWorkers(t, srv, 3, parti.Config{}, source.NewStatic(fleettest.Numbered(30)))
-		startAll(t, ws...)
-		time.Sleep(time.Minute)
+	for _, mode := range []parti.Ownership{parti.OwnershipAvailable, parti.OwnershipExclusive} {
 		for _, all := range []bool{false, true} {
-			leader, others := leaderOf(t, ws...)
-			w := others[0]
-			if all {
-				srv.Shutdown()
-			} else {
-				w.link.Cut()
-			}
-			time.Sleep(15 * time.Second)
-			synctest.Wait()
-			if s := w.State(); s != parti.StateDegraded {
-				t.Errorf("%s is %v", w.WorkerID(), s)
-			}
-			began := time.Now()
-			w.stop(t)
-			if took := time.Since(began); took > 3*time.Second {
-				t.Errorf("Stop took %v", took)
-			}
-			synctest.Wait()
-			w.mu.Lock()
-			if len(w.owned) != 0 || len(w.Manager.CurrentAssignment().Partitions) != 0 {
-				t.Errorf("it still works on %d partitions", len(w.owned))
-			}
-			if last := w.states[len(w.states)-1]; last != parti.StateShutdown {
-				t.Errorf("its last state is %v", last)
-			}
-			w.mu.Unlock()
-			ws = slices.DeleteFunc(ws, func(o *worker) bool { return o == w })
-			if all {
-				srv.Restart()
-				time.Sleep(exits + 30*time.Second + 5*time.Second) // RecoveryGracePeriod
-			}
-			check(t, 30, ws...)
-			_ = leader
+			t.Run(fmt.Sprintf("%s, all %v", mode, all), func(t *testing.T) {
+				partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+					ws := newWorkers(t, srv, 3, parti.Config{Ownership: mode}, source.NewStatic(fleettest.Numbered(30)))
+					startAll(t, ws...)
+					time.Sleep(time.Minute)
+					_, others := leaderOf(t, ws...)
+					w := others[0]
+					rest := slices.DeleteFunc(slices.Clone(ws), func(o *worker) bool { return o == w })
+					had := len(w.CurrentAssignment().Partitions)
+					if all {
+						srv.Shutdown()
+					} else {
+						w.link.Cut()
+					}
+					time.Sleep(15 * time.Second)
+					synctest.Wait()
+					if s := w.State(); s != parti.StateDegraded {
+						t.Errorf("%s is %v", w.WorkerID(), s)
+					}
+					began := time.Now()
+					w.stop(t)
+					if took := time.Since(began); took > 3*time.Second {
+						t.Errorf("Stop took %v", took)
+					}
+					synctest.Wait()
+					w.mu.Lock()
+					if len(w.owned) != 0 || len(w.Manager.CurrentAssignment().Partitions) != 0 {
+						t.Errorf("it still works on %d partitions", len(w.owned))
+					}
+					if last := w.states[len(w.states)-1]; last != parti.StateShutdown {
+						t.Errorf("its last state is %v", last)
+					}
+					w.mu.Unlock()
+					if all {
+						srv.Restart()
+						rested(t, time.Now(), 30*time.Second, 30, rest...) // RecoveryGracePeriod
+					}
+					check(t, 30, rest...)
+					moves := rest[0].moved() + rest[1].moved()
+					if mode == parti.OwnershipExclusive && all { // they gave up, and took back, what they had
+						moves -= 2 * (30 - had)
+					}
+					if moves != had {
+						t.Errorf("%d moves, it had %d partitions", moves, had)
+					}
+				})
+			})
 		}
+	}
+}
+
+// denyBucket takes the right to do anything with a bucket from the user "poor".
+func denyBucket(srv *partitest.Server, bucket string) {
+	srv.Reload(func(o *server.Options) {
+		o.Users[1].Permissions = &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{
+			"$KV.parti-" + bucket + ".>",
+			"$JS.API.*.*.*.KV_parti-" + bucket, "$JS.API.*.*.*.KV_parti-" + bucket + ".>",
+			"$JS.API.*.*.KV_parti-" + bucket, "$JS.API.*.*.KV_parti-" + bucket + ".>",
+		}}}
 	})
 }
 
+func movedAll(ws ...*worker) int {
+	n := 0
+	for _, w := range ws {
+		n += w.moved()
+	}
+	return n
+}
+
 // TestOneBucketFails: one worker can do nothing with one bucket, while the others
-// answer. It is told, the fleet goes on, and all is well once that ends.
+// answer. It is told, nothing moves unless it cannot send heartbeats, and all is well
+// once that ends.
 func TestOneBucketFails(t *testing.T) {
-	for _, bucket := range []string{"stableid", "election", "heartbeat", "assignment"} {
+	for _, bucket := range bucketNames {
 		for _, leads := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, leader %v", bucket, leads), func(t *testing.T) {
 				partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
 					ws := poorAmongFree(t, srv, 30, leads)
-					poor, free := ws[0], ws[1:]
+					poor := ws[0]
 					time.Sleep(time.Minute)
 					check(t, 30, ws...)
-					terms := ws[0].CurrentAssignment().Term
-					srv.Reload(func(o *server.Options) {
-						o.Users[1].Permissions = &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{
-							"$KV.parti-" + bucket + ".>",
-							"$JS.API.*.*.*.KV_parti-" + bucket, "$JS.API.*.*.*.KV_parti-" + bucket + ".>",
-							"$JS.API.*.*.KV_parti-" + bucket, "$JS.API.*.*.KV_parti-" + bucket + ".>",
-						}}}
-					})
+					before, had := movedAll(ws...), len(poor.CurrentAssignment().Partitions)
+					denyBucket(srv, bucket)
 					time.Sleep(2 * time.Minute)
 					synctest.Wait()
 					// A follower has nothing to do with the leader key.
 					if !poor.reported(parti.ErrKV) && (leads || bucket != "election") {
 						t.Errorf("reported %v", poor.errors())
 					}
-					// Whoever leads, a worker that dies now is replaced.
+					runs, gone := time.Duration(0), 0
+					if bucket == "heartbeat" { // that of a dead one looks the same
+						runs, gone = 10*time.Second, had // PlannedScaleWindow
+					}
+					taken := movedAll(ws[1:]...) + movedAll(poor) - before
+					if taken != 2*gone { // lost, and gained
+						t.Errorf("%d partitions moved, want %d", taken/2, gone)
+					}
+					srv.Reload(func(o *server.Options) { o.Users[1].Permissions = &server.Permissions{} })
+					rested(t, time.Now(), runs, 30, ws...)
+					now := len(poor.CurrentAssignment().Partitions)
+					if n := movedAll(ws...) - before - taken; n != 2*min(gone, now) || now > had {
+						t.Errorf("%d partitions moved back, it has %d, had %d", n/2, now, had)
+					}
+				}, restricted(server.Permissions{}))
+			})
+		}
+	}
+}
+
+// TestOneBucketFailsAndAnotherDies: whoever leads, a worker that dies meanwhile is
+// replaced.
+func TestOneBucketFailsAndAnotherDies(t *testing.T) {
+	for _, bucket := range bucketNames {
+		for _, leads := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, leader %v", bucket, leads), func(t *testing.T) {
+				partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+					ws := poorAmongFree(t, srv, 30, leads)
+					poor, free := ws[0], ws[1:]
+					time.Sleep(time.Minute)
+					terms := ws[0].CurrentAssignment().Term
+					denyBucket(srv, bucket)
+					time.Sleep(2 * time.Minute)
 					free[1].link.Cut()
 					time.Sleep(75 * time.Second)
 					synctest.Wait()
@@ -199,8 +266,7 @@ func TestOneBucketFails(t *testing.T) {
 					}
 					free[1].link.Heal()
 					srv.Reload(func(o *server.Options) { o.Users[1].Permissions = &server.Permissions{} })
-					time.Sleep(exits + 5*time.Second + 20*time.Second) // a window, and MinRebalanceInterval
-					check(t, 30, ws...)
+					rested(t, time.Now(), 20*time.Second, 30, ws...) // a window, and MinRebalanceInterval
 				}, restricted(server.Permissions{}))
 			})
 		}
@@ -217,41 +283,57 @@ func countLeaders(ws ...*worker) int {
 	return n
 }
 
-// TestLostStateIsBackSoon: all buckets deleted, or a server that kept nothing and was
-// away for a moment or for long: the fleet is well ExitThreshold and 5 s later. When
-// everybody was degraded meanwhile, whoever leads may wait for ColdStartWindow.
+// TestLostStateIsBackSoon: a bucket, or all of them, deleted, or a server that kept
+// nothing and was away for a moment or for long: the fleet is at rest ExitThreshold
+// and 5 s later, nothing has moved, and a crash is found as ever. When all was lost
+// while everybody was degraded, whoever leads may wait for ColdStartWindow.
 func TestLostStateIsBackSoon(t *testing.T) {
-	for _, what := range []string{"deleted", "restarted", "away"} {
-		t.Run(what, func(t *testing.T) {
-			partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-				cfg := parti.Config{}
-				if what != "deleted" {
-					cfg.KVBucket.Storage = parti.StorageMemory
-				}
-				ws := newWorkers(t, srv, 3, cfg, source.NewStatic(fleettest.Numbered(30)))
-				startAll(t, ws...)
-				time.Sleep(time.Minute)
-				switch what {
-				case "deleted":
-					for _, b := range []string{"stableid", "election", "heartbeat", "assignment"} {
-						if err := admin(t, srv).DeleteStream(t.Context(), "KV_parti-"+b); err != nil {
-							t.Fatal(err)
+	for _, mode := range []parti.Ownership{parti.OwnershipAvailable, parti.OwnershipExclusive} {
+		for _, what := range append([]string{"all deleted", "restarted", "away"}, bucketNames...) {
+			t.Run(what+" "+string(mode), func(t *testing.T) {
+				partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+					cfg := parti.Config{Ownership: mode, KVBucket: parti.KVBucketConfig{Storage: parti.StorageMemory}}
+					ws := newWorkers(t, srv, 3, cfg, source.NewStatic(fleettest.Numbered(30)))
+					startAll(t, ws...)
+					time.Sleep(time.Minute)
+					had := map[*worker]string{}
+					for _, w := range ws {
+						had[w] = fmt.Sprint(w.CurrentAssignment().Partitions)
+					}
+					runs := time.Duration(0)
+					switch what {
+					case "restarted":
+						srv.Restart()
+					case "away":
+						srv.Shutdown()
+						time.Sleep(time.Minute)
+						srv.Restart()
+						runs = 30 * time.Second
+					case "all deleted":
+						deleteBuckets(t, srv, bucketNames...)
+					default:
+						deleteBuckets(t, srv, what)
+					}
+					rested(t, time.Now(), runs, 30, ws...)
+					for _, w := range ws {
+						if now := fmt.Sprint(w.CurrentAssignment().Partitions); now != had[w] {
+							t.Errorf("%s had %s, has %s", w.WorkerID(), had[w], now)
 						}
 					}
-				case "restarted":
-					srv.Restart()
-				case "away":
-					srv.Shutdown()
-					time.Sleep(time.Minute)
-					srv.Restart()
-				}
-				time.Sleep(exits + 5*time.Second)
-				if what == "away" {
-					time.Sleep(30 * time.Second)
-				}
-				check(t, 30, ws...)
-				nothingHappened(t, ws...)
+					if mode == parti.OwnershipAvailable || what != "away" {
+						nothingHappened(t, ws...)
+					}
+				})
 			})
-		})
+		}
+	}
+}
+
+func deleteBuckets(t *testing.T, srv *partitest.Server, buckets ...string) {
+	t.Helper()
+	for _, b := range buckets {
+		if err := admin(t, srv).DeleteStream(t.Context(), "KV_parti-"+b); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

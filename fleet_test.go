@@ -32,6 +32,7 @@ type worker struct {
 	errs    []error
 	alerts  []string
 	alerted []time.Time // of alerts
+	back    []time.Time // when the connection was up again
 	bad     []string
 }
 
@@ -82,8 +83,12 @@ func newWorkerOn(t *testing.T, link *partitest.Link, conn []nats.Option, cfg par
 		OnStateChanged: func(_ context.Context, from, to parti.State) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			if n := len(w.states); n > 0 && w.states[n-1] != from {
-				w.bad = append(w.bad, fmt.Sprintf("state changed from %v after %v", from, w.states[n-1]))
+			last := parti.StateInit
+			if n := len(w.states); n > 0 {
+				last = w.states[n-1]
+			}
+			if from != last || to == last {
+				w.bad = append(w.bad, fmt.Sprintf("state changed from %v to %v after %v", from, to, last))
 			}
 			w.states, w.when = append(w.states, to), append(w.when, time.Now())
 			return nil
@@ -102,6 +107,11 @@ func newWorkerOn(t *testing.T, link *partitest.Link, conn []nats.Option, cfg par
 			return nil
 		},
 	}
+	conn = append(slices.Clip(conn), nats.ReconnectHandler(func(*nats.Conn) { // as applications have one
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.back = append(w.back, time.Now())
+	}))
 	w.Manager = fleettest.NewManagerWith(t, w.link.Connect(t, conn...), cfg, src, strat,
 		append([]parti.Option{parti.WithHooks(hooks), parti.WithLogger(partitest.NewLogger(t))}, opts...)...)
 	return w

@@ -7,10 +7,12 @@ import (
 	"sync"
 	"time"
 	"unicode"
+
+	"github.com/arloliu/parti/internal/redact"
 )
 
 // runLogger adds the group, and the worker's id once it has one, to every line,
-// and says nothing more than once per second.
+// says nothing more than once per second, and hides credentials.
 type runLogger struct {
 	to     Logger
 	group  string
@@ -40,6 +42,7 @@ func (l *runLogger) line(say func(string, ...any), msg string, pairs []any) {
 	if withheld > 0 {
 		all = append(all, "repeated", withheld)
 	}
+	redact.Pairs(all)
 	say(msg, all...)
 }
 

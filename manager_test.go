@@ -126,11 +126,18 @@ func TestManagerThatEndsByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newTestManager(t)
 		m.onCue(func(uint64) []core.Effect {
-			return []core.Effect{core.Ended{Fault: &core.Fault{Kind: core.FaultForeignApp, Text: "billing"}}}
+			return []core.Effect{core.Ended{Fault: &core.Fault{Kind: core.FaultForeignApp, Text: "billing at nats://me:secret@host"}}}
 		})
 		m.mustStart(t)
+		if s := m.Status(); !s.Live {
+			t.Errorf("not live: %s", s.NotLive)
+		}
 		m.post(cue(0))
 		<-m.Done()
+		want := "ended by itself: " + ErrForeignApp.Error() + ": billing at nats://xxxxx@host"
+		if s := m.Status(); s.Live || s.NotLive != want {
+			t.Errorf("live %v, %q, want %q", s.Live, s.NotLive, want)
+		}
 		if err := m.Err(); !errors.Is(err, ErrForeignApp) {
 			t.Errorf("Err: %v", err)
 		}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/arloliu/parti/internal/redact"
 )
 
 // Status is what a worker says about itself, for people and for probes; see
@@ -31,7 +33,8 @@ type Status struct {
 	// degraded, and Alert the level of alert reached.
 	Degraded float64 `json:"degraded_seconds,omitempty"`
 	Alert    string  `json:"alert,omitempty"`
-	// LastError is what [Hooks.OnError] was told last.
+	// LastError is what [Hooks.OnError] was told last, without the credentials of
+	// URLs.
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
 	// Ready means that what the worker was granted is running; NotReady says
@@ -80,7 +83,7 @@ func (m *Manager) Status() Status {
 		}
 	}
 	if e := h.last.Load(); e != nil {
-		s.LastError, s.LastErrorAt = e.err.Error(), e.at
+		s.LastError, s.LastErrorAt = redact.Text(e.err.Error()), e.at
 	}
 	s.NotReady, s.NotLive = v.notReady(), m.notLive()
 	s.Ready, s.Live = s.NotReady == "", s.NotLive == ""
@@ -114,7 +117,7 @@ func (m *Manager) notLive() string {
 	switch phase {
 	case finished:
 		if alone {
-			return fmt.Sprintf("ended by itself: %v", err)
+			return redact.Text(fmt.Sprintf("ended by itself: %v", err))
 		}
 	case running, starting:
 		if nats.Status(m.health.conn.Load()) == nats.CLOSED {

@@ -4,6 +4,7 @@ package deploy_test
 import (
 	"encoding/json"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -116,6 +117,63 @@ func TestAlerts(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^### (Parti\w+)$`).FindAllStringSubmatch(manual, -1) {
 		if !strings.Contains(read(t, "prometheus/alerts.yml"), "alert: "+m[1]+"\n") {
 			t.Errorf("OPERATIONS.md has a section %s, which is no alert", m[1])
+		}
+	}
+}
+
+// Every runbook of an alert and every symptom says what to do, and names tests that
+// show the effect.
+func TestRemediesAreTested(t *testing.T) {
+	tests := map[string]bool{}
+	err := filepath.WalkDir("..", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`).FindAllStringSubmatch(read(t, path), -1) {
+			tests[m[1]] = true
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	manual := read(t, "../docs/OPERATIONS.md")
+	section := func(title string) string {
+		_, text, ok := strings.Cut(manual, "\n## "+title+"\n")
+		if !ok {
+			t.Fatalf("no section %s", title)
+		}
+		text, _, _ = strings.Cut(text, "\n## ")
+		return text
+	}
+	remedies := map[string]string{}
+	for part := range strings.SplitSeq(section("Alerts"), "\n### ") {
+		if name, text, _ := strings.Cut(part, "\n"); strings.HasPrefix(name, "Parti") {
+			if !strings.Contains(text, "**Do:** ") {
+				t.Errorf("%s does not say what to do", name)
+			}
+			remedies[name] = text
+		}
+	}
+	for part := range strings.SplitSeq(section("Symptoms"), "\n\n") {
+		if name, text, ok := strings.Cut(strings.TrimSpace(part), ".** "); ok {
+			remedies[strings.TrimPrefix(name, "**")] = text
+		} else {
+			t.Errorf("not a symptom: %s", part)
+		}
+	}
+	if len(remedies) < 30 {
+		t.Fatalf("%d remedies", len(remedies))
+	}
+	for name, text := range remedies {
+		named := regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(text, -1)
+		if len(named) == 0 {
+			t.Errorf("%s: no test shows the effect of the remedy", name)
+		}
+		for _, m := range named {
+			if !tests[m[1]] {
+				t.Errorf("%s: there is no %s", name, m[1])
+			}
 		}
 	}
 }

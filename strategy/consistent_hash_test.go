@@ -1,7 +1,9 @@
 package strategy_test
 
 import (
+	"math"
 	"reflect"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -37,6 +39,25 @@ func TestWithVirtualNodes(t *testing.T) {
 	}
 	if !reflect.DeepEqual(assign(t, strategy.NewConsistentHash(), workers(8), list), assign(t, strategy.NewConsistentHash(strategy.WithVirtualNodes(150)), workers(8), list)) {
 		t.Error("the default is not 150")
+	}
+}
+
+// TestFewerVirtualNodesTakeLessMemory: what troubleshooting advises for large fleets.
+func TestFewerVirtualNodesTakeLessMemory(t *testing.T) {
+	list, ids := partitions(1000, even), workers(200)
+	size := func(nodes int) uint64 {
+		least := uint64(math.MaxUint64)
+		for range 3 { // whatever else allocates now and then only adds
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			assign(t, strategy.NewConsistentHash(strategy.WithVirtualNodes(nodes)), ids, list)
+			runtime.ReadMemStats(&after)
+			least = min(least, after.TotalAlloc-before.TotalAlloc)
+		}
+		return least
+	}
+	if few, many := size(100), size(150); few > many*9/10 {
+		t.Errorf("%d bytes with 100 virtual nodes, %d with 150", few, many)
 	}
 }
 

@@ -70,12 +70,22 @@ func (c *Core) verifyHead() {
 	c.readHead()
 }
 
+// headReadEvery is how often the head is read though the watch shows nothing new. The
+// leader asks more often, since nothing tells it that the bucket has gone: the wait for
+// those who are cut off begins when it knows.
+func (c *Core) headReadEvery() time.Duration {
+	if c.leading() {
+		return c.cfg.HeartbeatInterval
+	}
+	return 5 * c.cfg.HeartbeatInterval
+}
+
 // readHead reads the head from the stream leader: what the watch missed.
 func (c *Core) readHead() {
 	if c.life.phase != running {
 		return
 	}
-	c.timer.set(timerHeadRead, c.now+5*c.cfg.HeartbeatInterval)
+	c.timer.set(timerHeadRead, c.now+c.headReadEvery())
 	if c.adopt.reading || !c.conn.up {
 		return
 	}

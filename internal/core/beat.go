@@ -192,7 +192,10 @@ func (c *Core) letGo() {
 	c.nextIncarnation()
 	c.renew(&c.idKey)
 	c.renew(&c.hbKey)
-	c.renew(&c.heldKey)
+	// A head that asks what is held may have come meanwhile.
+	if a := &c.adopt; c.lost.now || c.heldKey.active || a.head.Rebuild && a.applied != (version{}) {
+		c.tellHeld()
+	}
 }
 
 func (c *Core) nextIncarnation() {

@@ -186,6 +186,9 @@ func (c *Core) handle(ev Event) {
 // settle draws the conclusions that depend on more than one sub-machine, after
 // every event.
 func (c *Core) settle() {
+	if c.conn.up && c.conn.untold && c.now-c.conn.since >= blink {
+		c.tellConnected()
+	}
 	c.considerCampaign()
 	c.advanceLeader()
 	c.settleRefresh()
@@ -261,15 +264,21 @@ func (c *Core) forget() { clear(c.ops) }
 type connection struct {
 	up        bool
 	since     time.Duration // up: since when, or since a suspension
+	untold    bool          // up: the log has not said so yet
 	lostAt    time.Duration // down: since when
 	server    string
 	allowance time.Duration
 	maxValue  int // bytes that fit one key
 }
 
-// blink is how short a loss of the connection is not worth a second line of the
-// log: one that flaps would fill it.
+// blink is how short a loss of the connection is not worth a line about its end
+// before it has held for as long: one that flaps would fill the log.
 const blink = time.Second
+
+func (c *Core) tellConnected() {
+	c.conn.untold = false
+	c.log(Info, "connected to NATS", "server", c.conn.server)
+}
 
 func (c *Core) onConnected(ev Connected) {
 	was := c.conn.up
@@ -282,11 +291,10 @@ func (c *Core) onConnected(ev Connected) {
 		return
 	}
 	c.conn.up, c.conn.since = true, c.now
-	level := Info
-	if c.now-c.conn.lostAt < blink {
-		level = Debug
+	c.conn.untold = true
+	if c.now-c.conn.lostAt >= blink {
+		c.tellConnected()
 	}
-	c.log(level, "connected to NATS", "server", ev.Server)
 	c.degradedConnected()
 	for _, r := range []*renewal{&c.idKey, &c.hbKey, &c.leadKey, &c.heldKey} {
 		if r.active { // what was under way is not waited for: its answer is lost

@@ -75,6 +75,7 @@ func (c *Core) beginLeading() {
 	l := c.lead
 	c.elect.phase, c.elect.tries = leads, 0
 	c.timer.clear(timerCampaignEnd)
+	c.timer.sooner(timerHeadRead, c.now+c.headReadEvery())
 	c.log(Info, "leading", "term", l.term, "version", l.head.Version, "workers", len(l.head.Seats))
 	c.measure(MetricLeader, 1, "")
 	c.measureFleet(len(l.list.IDs), l.unowned())

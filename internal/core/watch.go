@@ -71,6 +71,9 @@ func (c *Core) openWatch(k watchKind) {
 	w.id, w.synced, w.made, w.asked = WatchID(c.lastOp), false, false, c.now
 	w.count++
 	w.name = c.watchName(w.tag, strconv.Itoa(w.count))
+	if w.tries > 0 && c.now-c.conn.since >= blink { // else the connection was lost, which the log has said
+		c.log(Debug, "watch is made again", "watch", w.tag)
+	}
 	w.begin()
 	c.emit(Watch{ID: w.id, Bucket: w.bucket, Filter: w.filter, Name: w.name})
 }
@@ -137,7 +140,6 @@ func (c *Core) onWatchLost(ev WatchLost) {
 		}
 		w.id, w.synced = 0, false
 		c.measure(MetricWatchRestarts, 1, w.tag)
-		c.log(Debug, "watch lost", "watch", w.tag)
 		if ev.Err != OK {
 			c.feedWatch(w, ev.Err, ev.Text)
 		}

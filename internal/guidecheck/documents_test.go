@@ -134,6 +134,17 @@ func TestDocNames(t *testing.T) {
 	}
 }
 
+// The operator's manual says of which error each kind is.
+func TestErrorKinds(t *testing.T) {
+	text := readFile(t, "docs/OPERATIONS.md")
+	for _, kind := range parti.ErrorKinds() {
+		row := regexp.MustCompile("(?m)^\\| `Err\\w+` \\| [^|]*`OnError` \\(`" + kind + "`\\)")
+		if !row.MatchString(text) && kind != "other" {
+			t.Errorf("no error is of the kind %s", kind)
+		}
+	}
+}
+
 // Links within the project lead somewhere.
 func TestDocLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)

@@ -119,6 +119,7 @@ func (w *World) bound() time.Duration {
 // moves from then on.
 func (w *World) Settle() error {
 	limit := w.bound()
+	w.Run(w.cfg.HeartbeatTTL) // a lease that lapsed in the last fault shows now
 	for end := w.now + limit; ; w.Run(500 * time.Millisecond) {
 		if err := w.Err(); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package wall
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -20,16 +21,9 @@ func TestClusterDeath(t *testing.T) {
 	for _, node := range c.Servers() {
 		link := node.NewLink(t)
 		m := fleettest.NewManager(t, link.Connect(t, parti.NATSOptions()...), parti.Config{KVBucket: parti.KVBucketConfig{Replicas: 3}}, src)
-		if err := m.Start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
 		ms, links = append(ms, m), append(links, link)
 	}
-	for _, m := range ms {
-		if err := m.WaitState(t.Context(), parti.StateStable); err != nil {
-			t.Fatal(err)
-		}
-	}
+	startTogether(t, ms, partitions)
 	<-time.After(5 * time.Second) // so that everybody has said that it answers probes
 	dead := 0
 	for ms[dead].IsLeader() {
@@ -63,5 +57,41 @@ func TestClusterDeath(t *testing.T) {
 	t.Logf("owned again after %v", took)
 	if limit := 5 * time.Second * slow; took > limit {
 		t.Errorf("owned again after %v, want at most %v", took, limit)
+	}
+}
+
+// startTogether starts managers at once, so that one plan is enough, and waits until
+// they own all partitions. One that is late for that plan joins by another.
+func startTogether(t *testing.T, ms []*parti.Manager, parts int) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for _, m := range ms {
+		wg.Go(func() {
+			if err := m.Start(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	end := time.After(time.Minute)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		n, idle := 0, 0
+		for _, m := range ms {
+			owned := len(m.CurrentAssignment().Partitions)
+			if n += owned; owned == 0 || m.State() != parti.StateStable {
+				idle++
+			}
+		}
+		if n == parts && idle == 0 {
+			fleettest.OwnedOnce(t, ms, parts)
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatalf("%d of %d partitions are owned, %d managers are not at rest", n, parts, idle)
+		}
 	}
 }

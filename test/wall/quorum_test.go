@@ -25,13 +25,10 @@ func TestQuorumIsLost(t *testing.T) {
 	had := map[*parti.Manager]string{}
 	var ms []*parti.Manager
 	for range size {
-		m := fleettest.NewManager(t, c.NewLink(t).Connect(t, parti.NATSOptions()...),
-			parti.Config{KVBucket: parti.KVBucketConfig{Replicas: 3}}, src)
-		if err := m.Start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		ms = append(ms, m)
+		ms = append(ms, fleettest.NewManager(t, c.NewLink(t).Connect(t, parti.NATSOptions()...),
+			parti.Config{KVBucket: parti.KVBucketConfig{Replicas: 3}}, src))
 	}
+	startTogether(t, ms, parts)
 	all := func(within time.Duration, what parti.State) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), within)
@@ -42,10 +39,7 @@ func TestQuorumIsLost(t *testing.T) {
 			}
 		}
 	}
-	// The last joins are planned for PlannedScaleWindow and MinRebalanceInterval later.
-	<-time.After(25 * time.Second)
-	all(10*time.Second, parti.StateStable)
-	fleettest.OwnedOnce(t, ms, parts)
+	all(10*time.Second*slow, parti.StateStable)
 	for _, m := range ms {
 		had[m] = fmt.Sprint(m.CurrentAssignment().Partitions)
 	}
