@@ -153,7 +153,11 @@ type scale struct {
 	atPlan   usage
 	plans    []parti.Rebalance
 	memory   []hostSaid
+	errors   int // that OnError was told
 }
+
+// mostErrors is how many errors of a fleet are shown.
+const mostErrors = 5
 
 func newScale(b *bench, opts ScaleOptions, size ScaleSize) *scale {
 	cfg := parti.Config{
@@ -344,7 +348,9 @@ func (s *scale) hear(ctx context.Context, ev fleet.Event) error {
 	case saidMemory:
 		s.memory = append(s.memory, said)
 	case saidError:
-		s.b.say("%s: %s", said.Worker, said.Text)
+		if s.errors++; s.errors <= mostErrors || s.opts.Verbose {
+			s.b.say("%s: %s", said.Worker, said.Text)
+		}
 	}
 	return nil
 }

@@ -145,16 +145,19 @@ func (h *host) run(ctx context.Context) error {
 	errs := make(chan error, len(conns))
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	// All at once would say more about the queue for ids than about plans.
+	claiming := make(chan struct{}, claimsAtOnce)
 	for i := range conns {
+		select {
+		case claiming <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
 		wg.Go(func() {
-			if err := h.manage(ctx, conns[i]); err != nil {
+			if err := h.manage(ctx, conns[i], sync.OnceFunc(func() { <-claiming })); err != nil {
 				errs <- err
 			}
 		})
-		// All at once would say more about the queue for ids than about plans.
-		if err := pause(ctx, 2*time.Millisecond); err != nil {
-			return nil //nolint:nilerr // told to end
-		}
 	}
 	select {
 	case err := <-errs:
@@ -164,9 +167,12 @@ func (h *host) run(ctx context.Context) error {
 	}
 }
 
-// manage is the life of one manager.
-func (h *host) manage(ctx context.Context, js jetstream.JetStream) error {
-	m := &hosted{host: h}
+// claimsAtOnce is how many managers of a host look for an id at a time.
+const claimsAtOnce = 4
+
+// manage is the life of one manager; claimed is called when it has an id.
+func (h *host) manage(ctx context.Context, js jetstream.JetStream, claimed func()) error {
+	m := &hosted{host: h, claimed: claimed}
 	mgr, err := parti.NewManager(&h.spec.Config, js, h.source, strategy.NewConsistentHash(),
 		parti.WithMetrics(m), parti.WithLogger(m), parti.WithHooks(m.hooks()))
 	if err != nil {
@@ -221,8 +227,9 @@ func (h *host) memory() {
 type hosted struct {
 	parti.NopMetrics
 
-	host *host
-	mgr  *parti.Manager
+	host    *host
+	mgr     *parti.Manager
+	claimed func()
 
 	mu    sync.Mutex
 	owned int
@@ -249,6 +256,12 @@ func (m *hosted) hooks() *parti.Hooks {
 			m.host.say(hostSaid{What: saidError, Worker: m.mgr.WorkerID(), Text: err.Error()})
 			return nil
 		},
+	}
+}
+
+func (m *hosted) SetWorker(id string) {
+	if id != "" {
+		m.claimed()
 	}
 }
 
