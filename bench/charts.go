@@ -37,6 +37,8 @@ func newPlot(title, x, y string) *plot.Plot {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
 	p.Title.Padding = vg.Points(6)
+	p.Title.TextStyle.Font.Size = vg.Points(13)
+	p.X.Padding, p.Y.Padding = vg.Points(4), vg.Points(4)
 	p.Legend.Top = true
 	p.Legend.Padding = vg.Points(2)
 	return p
@@ -86,13 +88,13 @@ func drawRows(folder string, rows []row) error {
 	for _, d := range drawers {
 		weights = append(weights, d.name)
 	}
-	err := bars("placement-load", "The busiest worker, "+shown.String(), "load over the least possible (at most 3 shown)", 3, weights, func(r row, group string) (float64, bool) {
+	err := bars("placement-load", "The busiest worker, "+shown.String(), "load over the least possible", 3, weights, func(r row, group string) (float64, bool) {
 		return r.busiest / r.least, r.size == shown && r.weights == group
 	})
 	if err != nil {
 		return err
 	}
-	return bars("placement-moves", "What moves, "+shown.String()+", uniform weights", "weight moved over the least possible (at most 4 shown)", 4, changeNames[:], func(r row, group string) (float64, bool) {
+	return bars("placement-moves", "What moves, "+shown.String()+", uniform weights", "weight moved over the least possible", 4, changeNames[:], func(r row, group string) (float64, bool) {
 		return r.moved[slices.Index(changeNames[:], group)], r.size == shown && r.weights == uniform.name
 	})
 }
@@ -147,6 +149,7 @@ func drawTimes(folder string, rows []row) error {
 		return err
 	}
 	p.NominalX(names...)
+	p.X.Min, p.X.Max = -0.4, float64(len(names))-0.6
 	p.Legend.Left = true
 	return save(p, folder, "placement-time", 7*vg.Inch, 4.5*vg.Inch)
 }
