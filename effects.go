@@ -160,7 +160,7 @@ func (r *run) list(e core.Source) core.Done {
 	if err != nil {
 		return core.Done{Op: e.Op, Text: r.causes.note(core.FaultSource, err)}
 	}
-	r.lists.keep(l)
+	l = r.lists.keep(l)
 	r.follow.listed(l.partitions)
 	return core.Done{Op: e.Op, List: l.core}
 }
@@ -197,13 +197,21 @@ type listCache struct {
 
 const keptLists = 3
 
-func (c *listCache) keep(l *partitionList) {
+// keep returns l, or one that it has already and that lists the same: a long list
+// takes a hundred megabytes, and what strategies remember of it as much again.
+func (c *listCache) keep(l *partitionList) *partitionList {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for _, old := range c.last {
+		if listsSame(old.core, l.core) && slices.Equal(old.weights, l.weights) {
+			return old
+		}
+	}
 	if len(c.last) == keptLists {
 		c.last = slices.Delete(c.last, 0, 1)
 	}
 	c.last = append(c.last, l)
+	return l
 }
 
 // find returns the list, made from its ids when it did not come from our
@@ -211,7 +219,7 @@ func (c *listCache) keep(l *partitionList) {
 func (c *listCache) find(want *core.List) (*partitionList, error) {
 	c.mu.Lock()
 	for _, l := range c.last {
-		if l.core == want {
+		if listsSame(l.core, want) {
 			c.mu.Unlock()
 			return l, nil
 		}
@@ -230,8 +238,12 @@ func (c *listCache) find(want *core.List) (*partitionList, error) {
 		return nil, err
 	}
 	l.core = want // found by it next time
-	c.keep(l)
-	return l, nil
+	return c.keep(l), nil
+}
+
+// listsSame tells whether two lists have the same partitions in the same order.
+func listsSame(a, b *core.List) bool {
+	return a == b || slices.Equal(a.IDs, b.IDs) && slices.Equal(a.Weights, b.Weights)
 }
 
 // agentQueue makes the calls of the election agent, in order, on a goroutine

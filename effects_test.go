@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -237,8 +238,8 @@ func TestListCacheRebuildsAPublishedList(t *testing.T) {
 	if again, _ := c.find(want); again != l {
 		t.Error("built twice")
 	}
-	for range 2 * keptLists {
-		l, err := newPartitionList([]Partition{{Keys: []string{"a"}}})
+	for i := range 2 * keptLists {
+		l, err := newPartitionList([]Partition{{Keys: []string{"a", strconv.Itoa(i)}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -249,6 +250,33 @@ func TestListCacheRebuildsAPublishedList(t *testing.T) {
 	}
 	if _, err := c.find(&core.List{IDs: []string{"a%"}, Weights: []int64{1}}); err == nil {
 		t.Error("a bad id was taken")
+	}
+}
+
+// A list that is read again and is the same takes no memory, and what a strategy
+// remembers of it stays good.
+func TestListCacheKeepsOneOfTheSame(t *testing.T) {
+	var c listCache
+	list := func(parts ...Partition) *partitionList {
+		t.Helper()
+		l, err := newPartitionList(parts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	a, b := Partition{Keys: []string{"a"}}, Partition{Keys: []string{"b"}}
+	first := c.keep(list(a, b))
+	if c.keep(list(a, b)) != first || len(c.last) != 1 {
+		t.Error("the same list is kept twice")
+	}
+	if l, err := c.find(&core.List{IDs: []string{"a", "b"}, Weights: []int64{100, 100}}); err != nil || l != first {
+		t.Errorf("a published list is not recognised: %v", err)
+	}
+	for _, other := range []*partitionList{list(b, a), list(a), list(a, Partition{Keys: b.Keys, Weight: 7}), list(a, Partition{Keys: b.Keys, Weight: 100})} {
+		if c.keep(other) == first {
+			t.Errorf("%v with weights %v is taken for the first list", other.core.IDs, other.weights)
+		}
 	}
 }
 

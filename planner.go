@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -23,6 +24,7 @@ type partitionList struct {
 	index   *plan.Index // by hash of the id
 	keys    []string    // of all partitions, one after the other
 	ends    []int32     // of the keys of each partition
+	each    int         // how many keys each partition has; 0 when that differs
 	weights []int64     // as declared
 }
 
@@ -99,8 +101,14 @@ func (l *partitionList) copyKeys(parts []Partition) {
 	arena := text.String()
 	l.core.IDs = make([]string, len(parts))
 	l.keys, l.ends = make([]string, count), make([]int32, len(parts))
+	if len(parts) > 0 && count%len(parts) == 0 {
+		l.each = count / len(parts)
+	}
 	at, from := 0, 0
 	for i := range parts {
+		if len(parts[i].Keys) != l.each {
+			l.each = 0
+		}
 		idFrom := from
 		for _, k := range parts[i].Keys {
 			if l.keys[at] = arena[from:ends[at]]; l.keys[at] != k {
@@ -216,7 +224,9 @@ func workerIDs(workers []WorkerInfo) []string {
 }
 
 // ownersOf turns the result of a strategy into owners by index. Every partition
-// must be there once, by its keys, and only known workers.
+// must be there once, by its keys, and only known workers. What the strategy was
+// given and gives back is known by the memory of its keys, which is much faster
+// than to look for a million of them by name.
 func ownersOf(result map[string][]Partition, workers []string, l *partitionList) ([]int32, error) {
 	owners := make([]int32, len(l.core.IDs))
 	for i := range owners {
@@ -230,8 +240,11 @@ func ownersOf(result map[string][]Partition, workers []string, l *partitionList)
 			known++
 		}
 		for i := range mine {
-			var n int32
-			if n, buf = l.findKeys(mine[i].Keys, buf); n == plan.None {
+			n := l.given(mine[i].Keys)
+			if n == plan.None {
+				n, buf = l.findKeys(mine[i].Keys, buf)
+			}
+			if n == plan.None {
 				return nil, fmt.Errorf("partition %q of worker %q was invented", mine[i], id)
 			}
 			if other := owners[n]; other != plan.None {
@@ -249,6 +262,21 @@ func ownersOf(result map[string][]Partition, workers []string, l *partitionList)
 		return nil, fmt.Errorf("partition %q was lost", l.core.IDs[slices.Index(owners, plan.None)])
 	}
 	return owners, nil
+}
+
+// given returns the number of the partition whose keys these are, in the very
+// memory that partitions hands out, or -1 when they are not, or may not be.
+func (l *partitionList) given(keys []string) int32 {
+	if l.each == 0 || len(keys) != l.each {
+		return plan.None
+	}
+	// Only a number is made of the addresses; whether it is the place of these
+	// keys is told by the comparison of pointers below.
+	at := (uintptr(unsafe.Pointer(unsafe.SliceData(keys))) - uintptr(unsafe.Pointer(unsafe.SliceData(l.keys)))) / unsafe.Sizeof("") //nolint:gosec // see above
+	if at >= uintptr(len(l.keys)) || at%uintptr(l.each) != 0 || &l.keys[at] != &keys[0] {
+		return plan.None
+	}
+	return int32(at / uintptr(l.each))
 }
 
 // findKeys returns the number of the partition with these keys, or -1. The id is

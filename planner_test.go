@@ -114,6 +114,37 @@ func TestDigestsOfPartitionLists(t *testing.T) {
 	}
 }
 
+// What comes back in the memory that it was handed out in is known by that, and
+// nothing else is.
+func TestPartitionsAreKnownByTheirMemory(t *testing.T) {
+	l, err := newPartitionList([]Partition{{Keys: []string{"a", "b"}}, {Keys: []string{"b", "a.b"}}, {Keys: []string{"c", "d"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range l.partitions() {
+		if got := l.given(p.Keys); got != int32(i) {
+			t.Errorf("partition %d is taken for %d", i, got)
+		}
+		if got := l.given(slices.Clone(p.Keys)); got != -1 {
+			t.Errorf("a copy of partition %d is taken for %d", i, got)
+		}
+	}
+	for _, keys := range [][]string{nil, {}, l.keys[1:3], l.keys[:1], l.keys[:4], make([]string, 2)} {
+		if got := l.given(keys); got != -1 {
+			t.Errorf("%q is taken for partition %d", keys, got)
+		}
+	}
+	mixed, err := newPartitionList([]Partition{{Keys: []string{"a"}}, {Keys: []string{"b", "c", "d"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range mixed.partitions() {
+		if got := mixed.given(p.Keys); got != -1 {
+			t.Errorf("in a list of different lengths, %q is taken for partition %d", p.Keys, got)
+		}
+	}
+}
+
 func TestPlannerPrefersRebalance(t *testing.T) {
 	l := abc(t)
 	var got RebalanceInput

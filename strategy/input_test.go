@@ -1,7 +1,9 @@
 package strategy_test
 
 import (
+	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -125,7 +127,12 @@ func FuzzRebalance(f *testing.F) {
 		}
 		var in parti.RebalanceInput
 		capacities := []float64{0, 1, 1, 1, 2, 0.5, 1e300, math.SmallestNonzeroFloat64, -1, math.NaN(), math.Inf(1)}
-		for _, id := range workers(next() % 8) {
+		names := append(workers(8), "")
+		for range next() % 8 {
+			id := names[len(in.Workers)]
+			if n := next(); n >= 240 { // another one's, or none
+				id = names[n%len(names)]
+			}
 			in.Workers = append(in.Workers, parti.WorkerInfo{ID: id, Capacity: capacities[next()%len(capacities)]})
 		}
 		weights := []int64{0, -1, 1, 7, 100, 1 << 40, math.MaxInt64 / 4, math.MaxInt64, math.MinInt64}
@@ -147,9 +154,76 @@ func FuzzRebalance(f *testing.F) {
 			ids = append(ids, w.ID)
 		}
 		for name, s := range all() {
-			if got, err := s.Rebalance(in); err == nil {
+			got, err := s.Rebalance(in)
+			offender := firstOffender(in)
+			switch {
+			case (err != nil) != (offender != ""):
+				t.Errorf("%s: error %v, want one that names %q", name, err, offender)
+			case err != nil && (got != nil || !strings.Contains(err.Error(), offender)):
+				t.Errorf("%s: got %v, %v; want an error that names %q", name, got, err, offender)
+			case err == nil:
 				checkComplete(t, name, ids, in.Partitions, got)
 			}
 		}
 	})
+}
+
+// firstOffender names what is wrong with an input, in the order in which it is
+// looked at; "" when nothing is.
+func firstOffender(in parti.RebalanceInput) string {
+	able := false
+	sum := 0.0
+	for i, w := range in.Workers {
+		switch {
+		case w.ID == "":
+			return "worker without an id"
+		case slices.ContainsFunc(in.Workers[:i], func(o parti.WorkerInfo) bool { return o.ID == w.ID }):
+			return fmt.Sprintf("worker %q is listed twice", w.ID)
+		case !(w.Capacity >= 0) || math.IsInf(w.Capacity, 0) || math.IsInf(sum+w.Capacity, 0):
+			return fmt.Sprintf("worker %q: capacity %v", w.ID, w.Capacity)
+		}
+		sum += w.Capacity
+		able = able || w.Capacity > 0
+	}
+	for i, p := range in.Partitions {
+		switch {
+		case len(p.Keys) == 0:
+			return fmt.Sprintf("partition %d of the list", i)
+		case slices.Contains(p.Keys, ""):
+			return fmt.Sprintf("partition %q", p.Keys)
+		}
+	}
+	total := int64(0)
+	for _, p := range in.Partitions {
+		w := p.Weight
+		if w <= 0 {
+			w = parti.DefaultWeight
+		}
+		if total += w; total < 0 {
+			return fmt.Sprintf("partition %q: weight %d", p, w)
+		}
+	}
+	for i, p := range in.Partitions {
+		if slices.ContainsFunc(in.Partitions[:i], func(o parti.Partition) bool { return slices.Equal(o.Keys, p.Keys) }) {
+			return fmt.Sprintf("partition %q is listed twice", p)
+		}
+	}
+	seen := map[string]bool{}
+	if in.PrevOwner != nil {
+		for _, id := range in.PrevWorkers {
+			if seen[id] {
+				return fmt.Sprintf("previous worker %q", id)
+			}
+			seen[id] = true
+		}
+		for i, o := range in.PrevOwner {
+			if o < -1 || int(o) >= len(in.PrevWorkers) {
+				return fmt.Sprintf("partition %q: previous owner %d", in.Partitions[i], o)
+			}
+		}
+	}
+	if !able && len(in.Partitions) > 0 {
+		return fmt.Sprintf("nobody can own partition %q", in.Partitions[0])
+	}
+	return ""
 }

@@ -40,6 +40,7 @@ get and what processor time they take shows only with --monitor and
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "show what every worker reports"},
 			&cli.BoolFlag{Name: "report-only", Usage: "exit with 0 though goals are missed"},
 		},
+		Commands: []*cli.Command{scaleCommand(stdout)},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			if c.Args().Present() {
 				return fmt.Errorf("bench takes no arguments, got %q", c.Args().Slice())
@@ -102,4 +103,47 @@ func checkBench(o bench.Options) error {
 		errs = append(errs, errors.New("--monitor and --server-pid go with --nats"))
 	}
 	return errors.Join(errs...)
+}
+
+// scaleSizes are those that show how cost grows with the list and with the fleet.
+var scaleSizes = []string{
+	"1000x64", "10000x64", "100000x64", "1000000x64",
+	"100000x4", "100000x16", "100000x256", "100000x1000", "1000000x1000",
+}
+
+func scaleCommand(stdout io.Writer) *cli.Command {
+	return &cli.Command{
+		Name:  "scale",
+		Usage: "measure how plans reach up to 1,000 workers for up to 1,000,000 partitions",
+		Description: `Starts a NATS server, the leader, and one worker that dies and is replaced, each in
+a process of its own, and all other workers in a few processes. It prints how long
+it takes from the verdict until every worker that a plan affects has its new
+assignment in force, what is written and sent for that, and what memory the
+leader takes beside the list of its source.`,
+		Flags: []cli.Flag{
+			&cli.StringSliceFlag{Name: "sizes", Value: scaleSizes, Usage: "`SIZES` to measure, such as 10000x64: partitions x workers"},
+			&cli.IntFlag{Name: "runs", Value: 3, Usage: "`N` workers that die and join per size"},
+			&cli.IntFlag{Name: "hosts", Value: 8, Usage: "`N` processes that share the workers"},
+			&cli.StringFlag{Name: "json", Usage: "`FILE` to write the figures to as well"},
+			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "show more"},
+			&cli.BoolFlag{Name: "report-only", Usage: "exit with 0 though goals are missed"},
+		},
+		Action: func(ctx context.Context, c *cli.Command) error {
+			if c.Args().Present() {
+				return fmt.Errorf("bench scale takes no arguments, got %q", c.Args().Slice())
+			}
+			sizes, err := bench.ParseScaleSizes(c.StringSlice("sizes"))
+			if err != nil {
+				return err
+			}
+			runs, hosts := c.Int("runs"), c.Int("hosts")
+			if runs < 1 || hosts < 1 {
+				return fmt.Errorf("--runs %d, --hosts %d: at least 1", runs, hosts)
+			}
+			return bench.RunScale(ctx, bench.ScaleOptions{
+				Sizes: sizes, Runs: runs, Hosts: hosts, JSON: c.String("json"),
+				ReportOnly: c.Bool("report-only"), Verbose: c.Bool("verbose"),
+			}, stdout)
+		},
+	}
 }

@@ -96,6 +96,7 @@ var children = []child{
 	{bench.WorkerCommand, bench.RunWorker},
 	{bench.ServerCommand, bench.RunServer},
 	{bench.MemoryCommand, bench.RunMemory},
+	{bench.HostCommand, bench.RunHost},
 }
 
 func childCommands(stdout io.Writer) []*cli.Command {

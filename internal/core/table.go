@@ -229,21 +229,24 @@ func (l *leader) retarget(owners []int32, workers []string, limit int, v Token) 
 	}
 	l.withheld, l.unfinished = false, false
 	taken := 0
-	load := map[int32]int64{}
+	load, doubtful := make([]int64, len(l.seats)), make([]bool, len(l.seats))
 	for i, o := range owners {
 		load[seatIdx[o]] += l.list.Weights[i]
+	}
+	for s := range l.seats {
+		doubtful[s] = l.seats[s] != nil && l.doubtful(int32(s))
 	}
 	for k := range owners {
 		i := int32(k)
 		to := seatIdx[owners[k]]
-		if l.doubtful(to) && l.next[i] != to {
+		if doubtful[to] && l.next[i] != to {
 			from := to
 			if m := l.members[l.seats[to].worker]; m != nil && m.rec.Degraded {
 				l.owes = true
 			} else {
 				l.withheld = l.withheld || !l.seats[to].away
 			}
-			if to = l.next[i]; to < 0 || l.seats[to] == nil || l.seats[to].retired || l.doubtful(to) {
+			if to = l.next[i]; to < 0 || l.seats[to] == nil || l.seats[to].retired || doubtful[to] {
 				to = l.leastLoaded(load, seatIdx, from)
 			}
 			load[from] -= l.list.Weights[i]
@@ -282,7 +285,7 @@ func (l *leader) retarget(owners []int32, workers []string, limit int, v Token) 
 
 // leastLoaded returns the live seat with the least weight for its capacity; the
 // lowest name wins a tie. Without any it returns def.
-func (l *leader) leastLoaded(load map[int32]int64, among []int32, def int32) int32 {
+func (l *leader) leastLoaded(load []int64, among []int32, def int32) int32 {
 	best := int32(-1)
 	for _, s := range among {
 		if l.doubtful(s) || l.seats[s].capacity <= 0 {

@@ -161,7 +161,9 @@ func (s *natsServer) close() error {
 type usage struct {
 	at      time.Time
 	in, out int64
-	cpu     time.Duration
+	// inBytes and outBytes are those of the messages.
+	inBytes, outBytes int64
+	cpu               time.Duration
 }
 
 // usage asks the monitor and the system.
@@ -180,11 +182,15 @@ func (s *natsServer) usage(ctx context.Context) (usage, error) {
 		var varz struct {
 			InMsgs  int64 `json:"in_msgs"`
 			OutMsgs int64 `json:"out_msgs"`
+
+			InBytes  int64 `json:"in_bytes"`
+			OutBytes int64 `json:"out_bytes"`
 		}
 		if err := json.NewDecoder(res.Body).Decode(&varz); err != nil {
 			return u, fmt.Errorf("read the server's monitor: %w", err)
 		}
 		u.in, u.out = varz.InMsgs, varz.OutMsgs
+		u.inBytes, u.outBytes = varz.InBytes, varz.OutBytes
 	}
 	if s.pid != 0 {
 		if cpu, err := cpuTime(s.pid); err == nil {
