@@ -143,7 +143,7 @@ func TestSeeds(t *testing.T) {
 		1139, // a leader key was lost, and its leader went on to look for its own
 		326,  // the same, and the revision of the holder repeated
 	} {
-		w, err := simulate(seed, func(*World) {})
+		w, _, err := simulate(run{seed: seed, trace: true})
 		if err != nil {
 			t.Errorf("seed %d: %v\n%s", seed, err, w.trace.Last())
 		}
