@@ -192,7 +192,11 @@ func (c *Core) letGo() {
 	c.nextIncarnation()
 	c.renew(&c.idKey)
 	c.renew(&c.hbKey)
-	c.renew(&c.heldKey)
+	if c.lost.now || c.adopt.head.Rebuild { // asked for meanwhile, perhaps
+		c.tellHeld()
+	} else {
+		c.renew(&c.heldKey)
+	}
 }
 
 func (c *Core) nextIncarnation() {

@@ -77,7 +77,28 @@ func (w *World) Converged() error {
 	if runs != len(w.list.IDs) || len(last.grants) != runs {
 		return fmt.Errorf("%d partitions, %d granted, %d worked on", len(w.list.IDs), len(last.grants), runs)
 	}
+	if err := w.unbalanced(); err != nil {
+		return err
+	}
 	return w.leftovers(byID)
+}
+
+// unbalanced tells whether a worker has more than the strategy would give it.
+func (w *World) unbalanced() error {
+	has := map[string]int{}
+	for _, s := range w.check.last.head.Seats {
+		has[s.Worker] = 0
+	}
+	for _, g := range w.check.last.grants {
+		has[g.worker]++
+	}
+	least := len(w.check.last.grants) / max(1, len(has))
+	for _, name := range slices.Sorted(maps.Keys(has)) {
+		if n := has[name]; n < least || n > least+1 {
+			return fmt.Errorf("%s has %d partitions, its share is %d", name, n, least)
+		}
+	}
+	return nil
 }
 
 func (p *Worker) nonce() string { return "nonce" + p.name[1:] }

@@ -387,7 +387,7 @@ func (p *Worker) vanish() {
 // Stop ends the worker in good order, and the process with it.
 func (p *Worker) Stop() {
 	if p.live && !p.stopped {
-		p.stopped, p.stopAt, p.stopWell = true, p.world.now, p.world.now >= p.disturbed
+		p.stopped, p.stopAt, p.stopWell = true, p.world.now, p.started && p.world.now >= p.disturbed
 		p.tell(core.Stop{})
 	}
 }
