@@ -39,7 +39,8 @@ type claim struct {
 	took    string       // incarnation that has let go of the id that is claimed, as far as is known
 	judging bool         // all ids are taken; their holders are being watched
 	judged  time.Duration
-	asked   bool // the silent ones have been asked for
+	asked   bool   // the silent ones have been asked for
+	undo    func() // the claim is over: what is to be done when nothing is in flight any more
 }
 
 type holder struct {
@@ -242,10 +243,15 @@ func (c *Core) removeOldTickets() {
 func (c *Core) takeTicket() {
 	c.claim.busy = true
 	c.kv(KV{Verb: Create, Bucket: IDs, Key: c.ticketKey(c.nonce), Val: encode(ticketRecord{formatted: ours})}, false, func(d Done) {
-		c.claim.busy = false
+		if d.Err == OK {
+			c.claim.mine = d.Rev
+		}
+		if c.claimOver() {
+			return
+		}
 		switch d.Err {
 		case OK:
-			c.claim.mine, c.claim.queued = d.Rev, c.now
+			c.claim.queued = c.now
 			c.claimLater(2 * claimQuiet)
 			c.tryClaim()
 		case Conflict: // an earlier attempt did arrive
@@ -273,7 +279,9 @@ func (c *Core) takeID(n int, rev uint64) {
 		op.Verb, op.Rev = Update, rev
 	}
 	c.kv(op, false, func(d Done) {
-		c.claim.busy = false
+		if c.claimOver() {
+			return
+		}
 		switch d.Err {
 		case OK:
 			c.idClaimed(n, d.Rev, began)
@@ -291,13 +299,28 @@ func (c *Core) takeID(n int, rev uint64) {
 func (c *Core) readClaim(n int, began time.Duration) {
 	c.claim.busy = true
 	c.kv(KV{Verb: Get, Bucket: IDs, Key: c.idKeyName(n)}, true, func(d Done) {
-		c.claim.busy = false
+		if c.claimOver() {
+			return
+		}
 		if rec, err := decode[idRecord](d.Val); d.Err == OK && err == nil && c.mine(rec.Inc) {
 			c.idClaimed(n, d.Rev, began)
 			return
 		}
 		c.claimFailed()
 	})
+}
+
+// claimOver notes that nothing is in flight any more, and tells whether nobody
+// wants the id any more.
+func (c *Core) claimOver() bool {
+	c.claim.busy = false
+	undo := c.claim.undo
+	if undo == nil {
+		return false
+	}
+	c.claim.undo = nil
+	undo()
+	return true
 }
 
 // claimConflict joins the queue, after the watch has shown who was faster.
@@ -342,7 +365,9 @@ func (c *Core) checkProcesses() bool {
 	}
 	c.claim.busy = true
 	c.emit(Processes{Op: c.ask(func(d Done) {
-		c.claim.busy = false
+		if c.claimOver() {
+			return
+		}
 		c.claim.dead = map[int]bool{}
 		for _, s := range d.Dead {
 			if n, err := strconv.Atoi(s); err == nil {

@@ -43,7 +43,7 @@ func (c *Core) startCommit() {
 	head := headRecord{
 		formatted: ours, Term: l.term, Version: v, Leader: c.worker(), LeaderInc: c.inc, Lifecycle: l.head.Lifecycle,
 		Created: c.cfg.Buckets[Assignments], App: l.head.App, List: l.list.Digest,
-		Owes: l.unfinished || l.withheld || l.owes, Root: l.head.Root, Base: l.head.Base, Lease: toMillis(c.longestLease()),
+		Owes: l.unfinished || l.withheld || l.owes || l.imbalance, Root: l.head.Root, Base: l.head.Base, Lease: toMillis(c.longestLease()),
 	}
 	if k.lifecycle != "" {
 		head.Lifecycle, k.lifecycle = k.lifecycle, ""

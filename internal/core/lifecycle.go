@@ -165,22 +165,24 @@ func (c *Core) onAbort() {
 
 // unclaim releases whatever a claim that is not done may have written.
 func (c *Core) unclaim() {
-	n, busy := c.claim.number, c.claim.busy
+	n := c.claim.number
 	c.endClaim()
 	c.life.stop = resigns
-	if !busy || !c.conn.up {
+	if !c.claim.busy || !c.conn.up {
 		c.dropTicket(c.end)
 		return
 	}
-	// A write may be in flight: a read tells what to undo.
-	c.forget()
-	c.kv(KV{Verb: Get, Bucket: IDs, Key: c.idKeyName(n)}, false, func(d Done) {
-		if rec, err := decode[idRecord](d.Val); d.Err == OK && err == nil && c.mine(rec.Inc) {
-			c.kv(KV{Verb: Delete, Bucket: IDs, Key: c.idKeyName(n), Rev: d.Rev}, false, func(Done) { c.dropTicket(c.end) })
-			return
-		}
-		c.dropTicket(c.end)
-	})
+	// A write may be in flight. Once it is answered, and not before, a read tells
+	// what to undo.
+	c.claim.undo = func() {
+		c.kv(KV{Verb: Get, Bucket: IDs, Key: c.idKeyName(n)}, false, func(d Done) {
+			if rec, err := decode[idRecord](d.Val); d.Err == OK && err == nil && c.mine(rec.Inc) {
+				c.kv(KV{Verb: Delete, Bucket: IDs, Key: c.idKeyName(n), Rev: d.Rev}, false, func(Done) { c.dropTicket(c.end) })
+				return
+			}
+			c.dropTicket(c.end)
+		})
+	}
 }
 
 // advanceStop takes the next step of an orderly end.

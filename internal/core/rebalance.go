@@ -23,7 +23,7 @@ type leader struct {
 	commit  commit
 	rebuild rebuild
 
-	strays, listed map[string]uint64 // ids and tickets: this listing, and the one before
+	strays, listed map[string]listing // ids and tickets: this listing, and the one before
 
 	// Triggers.
 	verdictAt time.Duration // of the first death not acted upon; never = none

@@ -225,6 +225,11 @@ func (c *Core) commitHeld() bool {
 			l.seatOf(h.worker).drainDirty = true
 		}
 	}
+	// Who came back when the head was lost, and had been given up before, has a
+	// seat now and no partition. It gets its share as if it had joined.
+	if least, most := l.extremes(); least == 0 && most > 1 {
+		l.withheld, l.imbalance = true, true
+	}
 	l.commit.lifecycle = lifecycleStable
 	l.planning, l.answer = false, nil
 	l.planEpoch++
@@ -233,6 +238,18 @@ func (c *Core) commitHeld() bool {
 	l.reason, l.rebalance = "rebuild", rebalance{began: c.now}
 	c.startCommit()
 	return true
+}
+
+// extremes is how many partitions the seat with the least has, and that with the
+// most.
+func (t *table) extremes() (least, most int) {
+	n := make([]int, len(t.seats))
+	for _, s := range t.next {
+		if s >= 0 {
+			n[s]++
+		}
+	}
+	return slices.Min(n), slices.Max(n)
 }
 
 // listHeld compares the source's list with what is held. When it names the same

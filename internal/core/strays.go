@@ -3,6 +3,7 @@ package core
 import (
 	"maps"
 	"slices"
+	"time"
 )
 
 // Ids and tickets can be left behind: by a process that died between its claim
@@ -17,7 +18,7 @@ func (c *Core) sweepStrays() {
 	}
 	l := c.lead
 	c.timer.set(timerStrays, c.now+2*c.cfg.IDTTL)
-	l.strays, l.listed = map[string]uint64{}, l.strays
+	l.strays, l.listed = map[string]listing{}, l.strays
 	c.sweepHeld()
 	c.unwant(watchStrays) // one that never ended
 	c.want(watchStrays)
@@ -28,10 +29,9 @@ func (c *Core) onStraysWatch(ev Watched) {
 		c.unwant(watchStrays)
 		return
 	}
-	l := c.lead
 	if ev.Key != "" && !ev.Deleted {
-		l.strays[ev.Key] = ev.Rev
-		if l.listed[ev.Key] == ev.Rev && c.isStray(ev) {
+		at, again := c.list(ev.Key, ev.Rev)
+		if again && c.isStray(ev, c.now-at) {
 			c.log(Info, "removing what nobody holds", "key", ev.Key)
 			c.kv(KV{Verb: Delete, Bucket: IDs, Key: ev.Key, Rev: ev.Rev}, false, func(Done) {})
 		}
@@ -41,15 +41,33 @@ func (c *Core) onStraysWatch(ev Watched) {
 	}
 }
 
+// listing is a key as it was found, and when it was first found so.
+type listing struct {
+	rev uint64
+	at  time.Duration
+}
+
+// list notes a key, and tells whether the listing before had it at the same
+// revision, and since when it was found so.
+func (c *Core) list(key string, rev uint64) (at time.Duration, again bool) {
+	l := c.lead
+	old, again := l.listed[key]
+	if again = again && old.rev == rev; !again {
+		old = listing{rev, c.now}
+	}
+	l.strays[key] = old
+	return old.at, again
+}
+
 // isStray tells whether a key that was not renewed between two listings belongs
 // to nobody who lives. Should it after all, its owner writes it again.
-func (c *Core) isStray(ev Watched) bool {
+func (c *Core) isStray(ev Watched, age time.Duration) bool {
 	if _, ok := c.tail(ev.Key, "ticket"); ok {
 		return true
 	}
 	rec, err := decode[idRecord](ev.Val)
 	n, ok := c.idNumber(ev.Key)
-	if err != nil || !ok || rec.TTL.duration() > 2*c.cfg.IDTTL {
+	if err != nil || !ok || age < bounded(rec.TTL, c.cfg.IDTTL) {
 		return false
 	}
 	m := c.lead.members[c.workerName(n)]
@@ -62,10 +80,9 @@ func (c *Core) sweepHeld() {
 	l := c.lead
 	for _, w := range slices.Sorted(maps.Keys(l.rebuild.held)) {
 		h := l.rebuild.held[w]
-		if key := c.heldKeyName(w); l.listed[key] == h.rev && !l.head.Rebuild {
+		key := c.heldKeyName(w)
+		if _, again := c.list(key, h.rev); again && !l.head.Rebuild {
 			c.kv(KV{Verb: Delete, Bucket: Assignments, Key: key, Rev: h.rev}, false, func(Done) {})
-		} else {
-			l.strays[key] = h.rev
 		}
 	}
 }

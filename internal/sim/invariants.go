@@ -22,13 +22,16 @@ type checker struct {
 	stored headValue // the head that stands in the store
 	// rebuilding: the assignments were lost, and no head was rebuilt yet.
 	rebuilding bool
-	lostRev    uint64             // the highest revision that was lost
-	lostAt     time.Duration      // when the assignments were last lost; 0 = never
-	writers    map[uint64]*Worker // who wrote heads of a term
-	tokens     map[string]grant   // the latest grant of each partition
-	granted    map[string]string  // who was ever granted a partition under a token
-	created    map[string]string  // payloads and drain lists ever written
-	holders    map[string]hold    // of ids
+	lostRev    uint64                // the highest revision that was lost
+	lostAt     time.Duration         // when the assignments were last lost; 0 = never
+	writers    map[uint64]*Worker    // who wrote heads of a term
+	tokens     map[string]grant      // the latest grant of each partition
+	granted    map[string]string     // who was ever granted a partition under a token
+	created    map[string]string     // payloads and drain lists ever written
+	holders    map[string]hold       // of ids
+	trust      map[string][]*Worker  // who holds an id for its own
+	shared     map[string]bool       // ids that more than one does
+	division   map[*Worker]*division // the last answer that each got from its strategy
 
 	moves   int // counted by leaders
 	plans   int
@@ -46,6 +49,7 @@ func newChecker(w *World) *checker {
 	return &checker{
 		w: w, runners: map[string][]*Worker{}, contested: map[string]bool{},
 		writers: map[uint64]*Worker{}, tokens: map[string]grant{}, granted: map[string]string{}, created: map[string]string{}, holders: map[string]hold{},
+		trust: map[string][]*Worker{}, shared: map[string]bool{}, division: map[*Worker]*division{},
 	}
 }
 
@@ -74,7 +78,7 @@ func (c *checker) step() {
 			c.exclusive(id)
 		}
 	}
-	if c.w.steps%64 == 0 {
+	if len(c.shared) > 0 {
 		c.ids()
 	}
 }
@@ -189,7 +193,7 @@ func (c *checker) headWritten(p *Worker, op core.KV) {
 		c.fail("I1: head written by %s: %v", p.name, err)
 		return
 	}
-	old, h := c.stored, cur.head
+	old, h, was := c.stored, cur.head, c.last
 	c.stored = h
 	began := c.rebuilding || old.Rebuild
 	switch {
@@ -203,7 +207,9 @@ func (c *checker) headWritten(p *Worker, op core.KV) {
 		c.last = cur
 	}
 	switch first := c.writers[h.Term]; {
-	case c.lostAt > 0 && op.Rev <= c.lostRev && h.Term < old.Term: // the revision of a head that was lost came again
+	case c.lostAt > 0 && op.Rev <= c.lostRev && (h.Term < old.Term || first == nil && h.Term > old.Term && !h.Rebuild):
+		// The revision of a head that was lost came again.
+		c.writers[h.Term] = p
 		c.rebuilding = true
 		return
 	case h.Term < old.Term || h.Term == old.Term && h.Version <= old.Version || h.Version < old.Version:
@@ -223,6 +229,9 @@ func (c *checker) headWritten(p *Worker, op core.KV) {
 	}
 	if began && old.Rebuild && !h.Rebuild {
 		c.rebuilt(p, cur)
+	}
+	if !began && !h.Rebuild && same(was.head, old) {
+		c.moved(p, was, cur)
 	}
 	c.tokensGrow(p, cur)
 	c.covers(p, cur, old)
@@ -308,22 +317,6 @@ func (w *World) byNonce(nonce string) *Worker {
 	return nil
 }
 
-// ids checks I9: of two workers that trust the same id, one has not reached the
-// store since the other took it.
-func (c *checker) ids() {
-	trust := map[string]*Worker{}
-	for _, p := range c.w.workers {
-		if !p.live || p.snap.Worker == "" {
-			continue
-		}
-		o := trust[p.snap.Worker]
-		trust[p.snap.Worker] = p
-		if o != nil && c.w.now >= o.disturbed && c.w.now >= p.disturbed {
-			c.fail("I9: %s and %s both trust id %s", o.name, p.name, p.snap.Worker)
-		}
-	}
-}
-
 // measured takes in what the workers count.
 func (c *checker) measured(_ *Worker, m core.Measure) {
 	switch m.Metric {
@@ -343,8 +336,8 @@ func (p *Worker) answered(id uint64) {
 	if !p.live || p.refreshes[id] == 0 && len(p.refreshes) == 0 {
 		return
 	}
-	if p.paused {
-		w.after(time.Second, func() { p.answered(id) })
+	if p.paused || w.now < p.goesOn+p.cfg.HeartbeatInterval {
+		w.after(p.cfg.HeartbeatInterval, func() { p.answered(id) })
 		return
 	}
 	if asked, waits := p.refreshes[id]; waits {

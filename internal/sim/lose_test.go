@@ -143,9 +143,32 @@ func TestSeeds(t *testing.T) {
 		1139, // a leader key was lost, and its leader went on to look for its own
 		326,  // the same, and the revision of the holder repeated
 	} {
-		w, err := simulate(seed, func(*World) {})
+		w, _, err := simulate(run{seed: seed, trace: true})
 		if err != nil {
 			t.Errorf("seed %d: %v\n%s", seed, err, w.trace.Last())
 		}
 	}
+}
+
+// TestLossWhileALeaseEnds: a worker that lets go, since its lease has ended, when
+// it is asked what it holds, answers when it has let go.
+func TestLossWhileALeaseEnds(t *testing.T) {
+	cfg := defaults()
+	cfg.Exclusive = true
+	w := fleet(t, cfg, 3, 12)
+	leader := leaderOf(t, w)
+	p := w.Live()[(w.slot(leader)+1)%3]
+	w.script = func(o *Worker, op core.KV) fault {
+		if o == p && op.Bucket == core.Heartbeats {
+			return refused
+		}
+		return fine
+	}
+	p.drainMax, p.drainTo = 8*time.Second, w.now+time.Minute
+	if !w.RunUntil(time.Minute, time.Millisecond, func() bool { return !p.snap.Named }) {
+		t.Fatal("its lease does not end")
+	}
+	w.Wipe(core.Assignments)
+	w.script = nil
+	must(t, w, w.Settle())
 }

@@ -18,6 +18,8 @@ type presence struct {
 	// that nobody listens there any more.
 	closed bool
 	mute   bool // its subscription to probes is lost
+	// missedTo: until then it is mostly not found, as while routes change.
+	missedTo time.Duration
 }
 
 const (
@@ -49,18 +51,31 @@ func (w *World) notice(name string) {
 	}
 	w.after(noticeAfter+w.hop(), func() {
 		for _, p := range w.workers {
-			if !p.live || p.link.cut || !p.link.up || p.presence.listens != "*" && p.presence.listens != name || w.chance(0.1) {
+			if !p.live || p.link.deaf || !p.link.up || p.presence.listens != "*" && p.presence.listens != name {
 				continue
 			}
-			d := w.hop()
-			if w.chance(0.1) {
-				d = w.between(0, 5*time.Second)
-			}
-			w.after(d, func() {
-				if p.link.up && !p.link.cut {
-					p.tell(core.Notice{Name: name})
+			n, d := 1, w.hop()
+			if !w.calm {
+				switch w.rng.IntN(10) {
+				case 0:
+					w.hit("notice lost")
+					continue
+				case 1:
+					w.hit("notice late")
+					d = w.between(0, 5*time.Second)
+				case 2:
+					w.hit("notice doubled")
+					n = 2
 				}
-			})
+			}
+			for range n {
+				w.after(d, func() {
+					if p.link.up && !p.link.deaf {
+						p.tell(core.Notice{Name: name})
+					}
+				})
+				d += w.hop()
+			}
 		}
 	})
 }
@@ -80,15 +95,15 @@ func (p *Worker) probe(e core.Probe) {
 		return
 	}
 	epoch := p.link.epoch
-	passes := func() bool { return !p.link.cut && p.link.epoch == epoch && p.link.stalled <= w.now }
+	passes := func(broken bool) bool { return !broken && p.link.epoch == epoch && p.link.stalled <= w.now }
 	w.after(e.Timeout, func() { answer(core.Ambiguous) })
 	w.after(w.hop(), func() {
-		if !passes() {
+		if !passes(p.link.dumb) {
 			return
 		}
 		back, err := w.asked(e.Inc)
 		w.after(back, func() {
-			if passes() && err != core.Ambiguous {
+			if passes(p.link.deaf) && err != core.Ambiguous {
 				answer(err)
 			}
 		})
@@ -98,14 +113,18 @@ func (p *Worker) probe(e core.Probe) {
 // asked is the moment at which the server gets a question.
 func (w *World) asked(inc string) (back time.Duration, err core.ErrKind) {
 	i := slices.IndexFunc(w.workers, func(o *Worker) bool { return o.live && o.presence.serves == inc })
-	if i < 0 || w.chance(falseNobody) {
+	if i < 0 {
 		return w.hop(), core.NotFound
 	}
 	o := w.workers[i]
-	switch {
-	case o.presence.mute, o.link.cut && o.presence.closed:
+	if w.now < o.presence.missedTo && w.chance(0.8) || !w.calm && w.chance(falseNobody) {
+		w.hit("nobody found by mistake")
 		return w.hop(), core.NotFound
-	case o.link.cut, o.paused, o.link.stalled > w.now:
+	}
+	switch {
+	case o.presence.mute, o.link.cut() && o.presence.closed:
+		return w.hop(), core.NotFound
+	case o.link.cut(), o.paused, o.link.stalled > w.now:
 		return 0, core.Ambiguous
 	}
 	if !o.presence.told {
@@ -124,13 +143,5 @@ func (p *Worker) cutPresence() {
 	}
 	for _, wt := range p.watches {
 		p.world.notice(wt.name)
-	}
-}
-
-// mute loses the subscription to probes, as a change of permissions does.
-func (n *Nemesis) mute() {
-	if p := n.victim(); p != nil {
-		p.presence.mute = true
-		n.w.after(n.length(), func() { p.presence.mute = false })
 	}
 }

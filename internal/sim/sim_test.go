@@ -1,10 +1,16 @@
 package sim
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
+	"io"
 	"os"
+	"regexp"
 	"runtime"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,6 +23,10 @@ var (
 	seeds   = flag.Int("seeds", defaultSeeds, "how many seeds to simulate")
 	oneSeed = flag.Uint64("seed", 0, "simulate this seed only")
 	verbose = flag.Bool("trace", false, "write the whole history to standard error")
+	only    = flag.String("only", "", "of a seed, these faults only: their numbers, with commas")
+	// firstOnly is for who looks for one failure.
+	firstOnly = flag.Bool("first", false, "end at the first seed that fails, and do not shrink it")
+	shrinkFor = flag.Duration("shrink", 20*time.Second, "how long to shrink a seed that fails")
 )
 
 // watchTrace has the whole history written out if that was asked for.
@@ -82,14 +92,17 @@ func TestColdStart(t *testing.T) {
 	}
 }
 
-// world draws a fleet from a seed, and starts it.
+// world draws a fleet from a seed.
 func world(seed uint64) (*World, int) {
 	cfg := fast()
 	if seed%4 == 0 {
 		cfg = defaults()
 	}
 	w := NewWorld(cfg, seed, 1)
-	n := 1 + w.rng.IntN(6)
+	n := 1 + w.rng.IntN(7)
+	if w.chance(0.36) {
+		n = 8 + w.rng.IntN(9)
+	}
 	w.cfg.Exclusive = w.chance(0.4)
 	w.cfg.Agent = w.chance(0.1)
 	w.agent.liar = w.chance(0.3)
@@ -109,12 +122,21 @@ func world(seed uint64) (*World, int) {
 	return w, n
 }
 
+// run is a seed, and how it is run.
+type run struct {
+	seed  uint64
+	skip  map[int]bool // faults that are left out
+	trace bool         // keep the end of the history
+	out   io.Writer    // gets all of it
+}
+
 // simulate runs a seed from the start of a fleet to its end.
-func simulate(seed uint64, see func(*World)) (*World, error) {
-	w, n := world(seed)
-	see(w)
-	d := w.between(20, 150) * w.cfg.HeartbeatInterval
-	nem := NewNemesis(w, n, d)
+func simulate(r run) (*World, *Nemesis, error) {
+	w, n := world(r.seed)
+	w.trace.off, w.trace.out = !r.trace && r.out == nil, r.out
+	w.first = n
+	d := w.between(20, 120) * w.cfg.HeartbeatInterval
+	nem := NewNemesis(w, r.seed, n, d, r.skip)
 	for i := range n {
 		w.coming++
 		w.after(w.between(0, 2*time.Second), func() {
@@ -126,62 +148,166 @@ func simulate(seed uint64, see func(*World)) (*World, error) {
 	nem.End()
 	w.Run(max(0, w.faultsEnd-w.now))
 	if err := w.Settle(); err != nil {
-		return w, err
+		return w, nem, err
 	}
-	return w, w.StopAll()
+	if w.chance(0.5) {
+		if err := w.Drill(drills[w.rng.IntN(len(drills))]); err != nil {
+			return w, nem, err
+		}
+	}
+	return w, nem, w.StopAll()
 }
 
-// TestSim simulates fleets from many seeds. The first one that fails is shown
-// with the end of its history, the others by their seed.
-func TestSim(t *testing.T) {
-	first, last := uint64(1), uint64(*seeds)
-	if *oneSeed != 0 {
-		first, last = *oneSeed, *oneSeed
+// explain runs a seed that fails again, with fewer and fewer faults, and shows
+// what happens then.
+func explain(t *testing.T, seed uint64, skip map[int]bool) {
+	t.Helper()
+	w, nem, err := simulate(run{seed: seed, skip: skip})
+	if err == nil {
+		t.Errorf("seed %d fails once and not again", seed)
+		return
 	}
-	var next, failed atomic.Uint64
-	next.Store(first)
+	t.Logf("seed %d: %d steps, %d faults drawn: %v", seed, w.seen.Steps, nem.count, err)
+	faults := nem.count
+	skip = Shrink(faults, time.Now().Add(*shrinkFor), func(skip map[int]bool) bool {
+		_, _, again := simulate(run{seed: seed, skip: skip})
+		return again != nil && invariantOf(again) == invariantOf(err)
+	})
+	w, _, err = simulate(run{seed: seed, skip: skip, trace: true})
+	t.Errorf("%s\nseed %d, with the faults %v only: %d steps: %v\nreplay: go test ./internal/sim -run '^TestSim$' -args -seed=%d -only=%s -trace",
+		w.trace.Last(), seed, left(faults, skip), w.seen.Steps, err, seed, join(left(faults, skip)))
+}
+
+// invariantOf is what an error says is broken: "I7", "I11", or "" of a check
+// without a number.
+func invariantOf(err error) string { return invariantName.FindString(err.Error()) }
+
+var invariantName = regexp.MustCompile(`\bI[0-9]+\b`)
+
+func join(ns []int) string {
+	if len(ns) == 0 {
+		return "0"
+	}
+	return strings.Trim(strings.ReplaceAll(fmt.Sprint(ns), " ", ","), "[]")
+}
+
+// skipped reads the flag -only: the faults that are not left out.
+func skipped(t *testing.T) map[int]bool {
+	t.Helper()
+	if *only == "" {
+		return nil
+	}
+	skip := map[int]bool{}
+	for i := 1; i < 10_000; i++ {
+		skip[i] = true
+	}
+	for _, s := range strings.Split(*only, ",") {
+		i, err := strconv.Atoi(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		delete(skip, i)
+	}
+	return skip
+}
+
+// TestSim simulates fleets from many seeds. The first one that fails is shrunk,
+// and shown with the end of its history, the others by their seed.
+func TestSim(t *testing.T) {
+	if *oneSeed != 0 {
+		r := run{seed: *oneSeed, skip: skipped(t)}
+		if *verbose {
+			r.out = os.Stderr
+			if w, _, err := simulate(r); err != nil {
+				t.Errorf("seed %d: %d steps: %v", r.seed, w.seen.Steps, err)
+			}
+			return
+		}
+		if w, _, err := simulate(r); err != nil {
+			explain(t, r.seed, r.skip)
+		} else {
+			t.Logf("seed %d: %d steps, %d faults", r.seed, w.seen.Steps, w.seen.Total())
+		}
+		return
+	}
+	began := time.Now()
+	total, large, failed := newCoverage(), 0, []uint64{}
+	var next atomic.Uint64
 	var wg sync.WaitGroup
 	var mu sync.Mutex
-	hits, steps := map[string]int{}, 0
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
-			for seed := next.Add(1) - 1; seed <= last; seed = next.Add(1) - 1 {
-				w, err := simulate(seed, func(w *World) { watchTrace(w) })
+			for seed := next.Add(1); seed <= uint64(*seeds); seed = next.Add(1) {
+				w, _, err := simulate(run{seed: seed})
 				mu.Lock()
-				for kind, n := range w.hits {
-					hits[kind] += n
+				total.Add(w.seen)
+				if w.first >= 8 {
+					large++
 				}
-				steps += w.steps
+				if err != nil {
+					failed = append(failed, seed)
+					t.Errorf("seed %d: %d steps: %v", seed, w.seen.Steps, err)
+				}
+				enough := *firstOnly && len(failed) > 0
 				mu.Unlock()
-				switch {
-				case err == nil:
-					t.Logf("seed %d: %d steps, %d plans, %d moves, %d forced, %d overlaps", seed, w.steps, w.check.plans, w.check.moves, w.check.forced, w.check.overlap)
-				case failed.Add(1) == 1:
-					t.Errorf("%s\nseed %d: %v\nreplay: go test ./internal/sim -run Sim -args -seed=%d", w.trace.Last(), seed, err, seed)
-				default:
-					t.Errorf("seed %d: %v", seed, err)
+				if enough {
+					return
 				}
 			}
 		})
 	}
 	wg.Wait()
-	t.Logf("%d steps; faults: %v", steps, hits)
-	if *oneSeed != 0 {
+	report(t, total, large, time.Since(began))
+	if len(failed) > 0 && !*firstOnly {
+		explain(t, slices.Min(failed), nil)
+	}
+}
+
+// report says what the seeds have covered, and demands it of a run that is long
+// enough.
+func report(t *testing.T, total Coverage, large int, took time.Duration) {
+	t.Helper()
+	rate := 1000 * float64(total.Total()) / float64(max(1, total.Steps))
+	_, _ = fmt.Printf("%s\n%d seeds, %d of them with 8 workers or more; %d steps, %d faults: %.1f per 1000 steps; %v\n",
+		total.String(), *seeds, large, total.Steps, total.Total(), rate, took.Round(time.Second))
+	if *seeds < 2000 || *firstOnly {
 		return
 	}
+	if total.Steps < 2_000_000 || rate < 20 || 10*large < 3**seeds {
+		t.Errorf("%d steps, %.1f faults per 1000 of them, %d of %d seeds with 8 workers or more", total.Steps, rate, large, *seeds)
+	}
+	if missing := total.Missing(); len(missing) > 0 {
+		t.Errorf("never happened: %v", missing)
+	}
 	for _, k := range allKinds {
-		if hits[k.name] == 0 && last >= 300 {
-			t.Errorf("no fault of kind %q in %d seeds", k.name, last)
+		if total.Faults[k.name] == 0 {
+			t.Errorf("no fault of kind %q", k.name)
+		}
+	}
+	for _, name := range messageKinds {
+		if total.Faults[name] == 0 {
+			t.Errorf("no fault of kind %q", name)
+		}
+	}
+	for _, d := range drills {
+		if total.Faults["drill: "+d.name] == 0 {
+			t.Errorf("no drill %q", d.name)
 		}
 	}
 }
 
 func TestSameSeedSameHistory(t *testing.T) {
 	for seed := uint64(1); seed <= 8; seed++ {
-		a, errA := simulate(seed, func(*World) {})
-		b, errB := simulate(seed, func(*World) {})
-		if a.trace.Sum() != b.trace.Sum() || a.trace.n != b.trace.n || fmt.Sprint(errA) != fmt.Sprint(errB) {
+		var one, two bytes.Buffer
+		a, _, errA := simulate(run{seed: seed, out: &one})
+		b, _, errB := simulate(run{seed: seed, out: &two})
+		if !bytes.Equal(one.Bytes(), two.Bytes()) || one.Len() == 0 || a.trace.Sum() != b.trace.Sum() || fmt.Sprint(errA) != fmt.Sprint(errB) {
 			t.Errorf("seed %d: two runs differ: %d lines and %d", seed, a.trace.n, b.trace.n)
+		}
+		// Nor does it matter whether anybody looks.
+		c, _, errC := simulate(run{seed: seed})
+		if c.seen.Steps != a.seen.Steps || c.now != a.now || fmt.Sprint(errC) != fmt.Sprint(errA) {
+			t.Errorf("seed %d: without a trace, it differs: %d steps and %d", seed, a.seen.Steps, c.seen.Steps)
 		}
 	}
 }

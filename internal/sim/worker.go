@@ -27,12 +27,16 @@ type Worker struct {
 	live    bool
 	started bool // Start has returned
 	stopped bool // asked to stop
+	aborted bool // at once
 	failed  bool // ended by itself
 	onEnd   func()
 
 	paused  bool
 	goesOn  time.Duration
 	backlog []core.Event
+	ahead   time.Duration // by how much its clock has jumped
+
+	behindTo, behindBy time.Duration // until then watches begin on a replica that is behind by so much
 
 	wake    time.Duration
 	wakeSet bool
@@ -56,8 +60,19 @@ type Worker struct {
 	refreshes map[uint64]time.Duration // asked and not answered: by when
 	lastCall  uint64
 
-	// disturbed: until then faults explain what would be wrong without them.
-	disturbed time.Duration
+	// disturbed: until then faults explain what would be wrong without them;
+	// troubled is since when.
+	disturbed, troubled time.Duration
+	gone                time.Duration // when it crashed or ended
+
+	stopAt   time.Duration // when it was asked to stop
+	stopWell bool          // when it was well
+	cleanEnd bool          // and it did so in good order
+
+	applySeq    uint64     // of the last Apply
+	answeredSeq uint64     // of the last one that was answered
+	state       core.State // as the last StateChanged told
+	trusted     string     // the id that it holds for its own
 }
 
 // Spawn starts a process on a host and in it a worker.
@@ -66,6 +81,13 @@ func (w *World) Spawn(host int) *Worker { return w.SpawnWith(host, w.cfg) }
 // SpawnWith starts a process on a host, and in it a worker with a configuration of
 // its own.
 func (w *World) SpawnWith(host int, cfg core.Config) *Worker {
+	p := w.process(host, cfg)
+	p.start()
+	return p
+}
+
+// process makes a process with a core that has not started.
+func (w *World) process(host int, cfg core.Config) *Worker {
 	n := len(w.workers) + 1
 	p := &Worker{
 		world: w, name: fmt.Sprintf("p%d", n), host: host, born: w.now, live: true,
@@ -85,10 +107,18 @@ func (w *World) SpawnWith(host int, cfg core.Config) *Worker {
 	p.link.up = true
 	w.trace.add(w.now, p.name, "starts on host %d, clock %+d ppm", host, p.ppm)
 	p.step(p.connectedEvent())
+	return p
+}
+
+// start starts the core.
+func (p *Worker) start() {
+	w := p.world
+	if !p.live {
+		return
+	}
 	// The wall clock may be off by anything.
 	wall := uint64(1_700_000_000_000 + w.now/time.Millisecond + w.between(0, time.Hour)/time.Millisecond)
-	p.step(core.Start{Nonce: fmt.Sprintf("nonce%d", n), Seed: w.rng.Uint64(), Wall: wall})
-	return p
+	p.step(core.Start{Nonce: p.nonce(), Seed: w.rng.Uint64(), Wall: wall})
 }
 
 func (p *Worker) connectedEvent() core.Event {
@@ -98,13 +128,13 @@ func (p *Worker) connectedEvent() core.Event {
 // local is the time on the worker's own clock.
 func (p *Worker) local() time.Duration {
 	d := p.world.now - p.born
-	return d + time.Duration(int64(d/1000)*p.ppm/1000)
+	return d + time.Duration(int64(d/1000)*p.ppm/1000) + p.ahead
 }
 
 // when is the time of the world at which the local clock shows t, or a little
 // later.
 func (p *Worker) when(t time.Duration) time.Duration {
-	return p.born + time.Duration(int64(t/1000)*1_000_000/(1_000_000+p.ppm)*1000) + 2*time.Microsecond
+	return p.born + time.Duration(int64((t-p.ahead)/1000)*1_000_000/(1_000_000+p.ppm)*1000) + 2*time.Microsecond
 }
 
 // tell hands an event to the core, now or when the process goes on.
@@ -121,12 +151,17 @@ func (p *Worker) tell(ev core.Event) {
 // step lets the core decide, and performs what it decided.
 func (p *Worker) step(ev core.Event) {
 	w := p.world
-	w.trace.add(w.now, p.name, "<- %s", showEvent(ev))
+	if !w.trace.off {
+		w.trace.add(w.now, p.name, "<- %s", showEvent(ev))
+	}
 	if r, ok := ev.(core.Refresh); ok {
 		w.after(p.cfg.MinRebalanceInterval+3*p.cfg.OperationTimeout+time.Second, func() { p.answered(r.ID) })
 	}
+	before := p.snap
 	effects := p.core.Step(p.local(), ev)
 	p.snap = p.core.Snapshot()
+	w.seen.step(before.State, ev, len(effects))
+	w.check.stepped(p, before)
 	if w.cfg.Exclusive && p.local() >= p.snap.LeaseEnd { // contexts end, and do not begin again
 		for id := range p.running {
 			p.void[id] = true
@@ -158,8 +193,10 @@ func (p *Worker) step(ev core.Event) {
 // perform does what an effect asks for.
 func (p *Worker) perform(e core.Effect) {
 	w := p.world
-	if s := showEffect(e); s != "" {
-		w.trace.add(w.now, p.name, "-> %s", s)
+	if !w.trace.off {
+		if s := showEffect(e); s != "" {
+			w.trace.add(w.now, p.name, "-> %s", s)
+		}
 	}
 	p.attends(e)
 	switch e := e.(type) {
@@ -175,7 +212,7 @@ func (p *Worker) perform(e core.Effect) {
 		}
 	case core.Rebind:
 		w.after(w.hop()+w.hop(), func() {
-			if p.link.up && !p.link.cut && w.now >= w.kvDown {
+			if p.link.up && !p.link.cut() && w.now >= w.kvDown {
 				p.tell(core.Rebound{Created: w.created()})
 			}
 		})
@@ -188,6 +225,7 @@ func (p *Worker) perform(e core.Effect) {
 	case core.Processes:
 		w.after(w.between(0, 5*time.Millisecond), func() { p.tell(core.Done{Op: e.Op, Dead: w.deadProcesses(e.All)}) })
 	case core.Apply:
+		w.check.handed(p, e)
 		p.next = &e
 		if p.current == nil {
 			p.applyNext()
@@ -201,11 +239,15 @@ func (p *Worker) perform(e core.Effect) {
 			w.check.fail("%s answers refresh %d, which nobody waits for", p.name, e.ID)
 		}
 		delete(p.refreshes, e.ID)
+	case core.StateChanged:
+		w.check.changed(p, e)
 	case core.Ended:
 		if !p.live {
-			w.check.fail("%s ends twice", p.name)
+			w.check.fail("I13: %s ends twice", p.name)
 			return
 		}
+		w.check.ended(p, e)
+		p.cleanEnd = p.stopped && e.Fault == nil
 		p.failed = p.failed || !p.stopped
 		p.vanish()
 		if p.onEnd != nil {
@@ -248,12 +290,15 @@ func (p *Worker) callPlan(e core.Plan) {
 	if !slices.IsSorted(e.Workers) {
 		w.check.fail("%s plans for workers that are not sorted: %v", p.name, e.Workers)
 	}
+	w.check.asksPlan(p, e)
 	w.after(w.between(0, 20*time.Millisecond), func() {
 		if w.now < p.planBad {
 			p.tell(core.Done{Op: e.Op, Text: "strategy: out of order"})
 			return
 		}
-		p.tell(core.Done{Op: e.Op, Owners: plan(e)})
+		owners := plan(e)
+		w.check.planned(p, e, owners)
+		p.tell(core.Done{Op: e.Op, Owners: owners})
 	})
 }
 
@@ -311,6 +356,7 @@ func (p *Worker) applied(a *core.Apply, gone []string) {
 		p.world.check.stops(p, id)
 	}
 	p.current = nil
+	p.answeredSeq = a.Seq
 	p.tell(core.Applied{Seq: a.Seq})
 	if p.live && p.current == nil && p.next != nil {
 		p.applyNext()
@@ -326,8 +372,9 @@ func (p *Worker) Crash() {
 }
 
 func (p *Worker) vanish() {
-	p.live = false
+	p.live, p.gone = false, p.world.now
 	p.snap = core.Snapshot{State: core.Shutdown}
+	p.world.check.trusts(p, "")
 	for _, wt := range slices.Clone(p.watches) {
 		wt.end()
 	}
@@ -340,7 +387,7 @@ func (p *Worker) vanish() {
 // Stop ends the worker in good order, and the process with it.
 func (p *Worker) Stop() {
 	if p.live && !p.stopped {
-		p.stopped = true
+		p.stopped, p.stopAt, p.stopWell = true, p.world.now, p.started && p.world.now >= p.disturbed
 		p.tell(core.Stop{})
 	}
 }
@@ -354,19 +401,57 @@ func (p *Worker) Pause(d time.Duration) {
 	w.trace.add(w.now, p.name, "pauses for %v", d)
 	p.paused, p.goesOn = true, w.now+d
 	p.disturb(d)
-	w.after(d, func() {
-		if !p.live {
-			return
-		}
-		w.trace.add(w.now, p.name, "goes on")
-		p.paused = false
-		late := p.backlog
-		p.backlog = nil
-		for _, ev := range late {
-			p.tell(ev)
-		}
+	w.after(d, func() { p.goOn(true) })
+}
+
+// goOn ends a pause: what came meanwhile comes now, and then, unless timers stood
+// still as well, those that are due.
+func (p *Worker) goOn(timers bool) {
+	if !p.live {
+		return
+	}
+	w := p.world
+	w.trace.add(w.now, p.name, "goes on")
+	p.paused = false
+	late := p.backlog
+	p.backlog = nil
+	for _, ev := range late {
+		p.tell(ev)
+	}
+	if timers {
 		p.tell(core.Tick{})
-	})
+	}
+}
+
+// Suspend has the whole machine sleep for d: its links die, and its timers, which
+// follow the monotonic clock, are late by as much.
+func (p *Worker) Suspend(d time.Duration) {
+	w := p.world
+	if !p.live || p.paused {
+		return
+	}
+	w.trace.add(w.now, p.name, "is suspended for %v", d)
+	p.paused, p.goesOn = true, w.now+d
+	p.disturb(d)
+	late := max(w.now, p.wake) + d
+	had := p.wakeSet
+	p.wakeSet = false
+	if d > time.Second {
+		p.cutLink(d, d+w.between(0, time.Second))
+	}
+	w.after(d, func() { p.goOn(false) })
+	if had {
+		w.at(late, func() { p.tell(core.Tick{}) })
+	}
+}
+
+// Jump sets the clock of the machine forward.
+func (p *Worker) Jump(d time.Duration) {
+	w := p.world
+	w.trace.add(w.now, p.name, "clock jumps by %v", d)
+	p.disturb(0)
+	p.ahead += d
+	w.jumped += d
 }
 
 // Refresh asks for a new list.
@@ -382,5 +467,8 @@ func (p *Worker) Refresh() {
 func (p *Worker) disturb(d time.Duration) {
 	w := p.world
 	w.faultsEnd = max(w.faultsEnd, w.now+d)
+	if w.now >= p.disturbed {
+		p.troubled = w.now
+	}
 	p.disturbed = max(p.disturbed, w.now+d+w.check.margin())
 }

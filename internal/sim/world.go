@@ -33,21 +33,27 @@ type World struct {
 
 	workers []*Worker // all that ever were, in order of birth
 	watches [core.NumBuckets][]*watch
+	past    [core.NumBuckets]history
 	list    *core.List
 	lists   map[string]*core.List // by digest, all that ever were
 	hosts   int
+	first   int // workers at the beginning
 	coming  int // processes about to be started
 	// script, if not nil, says what happens to each operation.
 	script func(p *Worker, op core.KV) fault
-	steps  int
+	calm   bool // no message suffers by itself
+	turns  int  // events of the world
+	seen   Coverage
 
-	mixed bool           // every process is configured a little differently
-	hits  map[string]int // faults, by kind
+	mixed bool // every process is configured a little differently
 
+	jumped    time.Duration // by all clocks together
 	lossShows time.Duration // until then the last loss of data may show
 	faultsEnd time.Duration // when the last fault so far ends
 	// kvDown: until then no operation on the store is answered.
 	kvDown time.Duration
+	// staleTo: until then some reads are answered by who led the stream before.
+	staleTo time.Duration
 	// latency bounds the one way to the store.
 	latency time.Duration
 	agent   agentModel
@@ -61,7 +67,7 @@ func NewWorld(cfg core.Config, seed uint64, partitions int) *World {
 		kv:    kvtest.NewFake(int(core.NumBuckets)),
 		trace: newTrace(),
 		lists: map[string]*core.List{},
-		hits:  map[string]int{},
+		seen:  newCoverage(),
 	}
 	w.latency = 3 * time.Millisecond
 	w.check = newChecker(w)
@@ -119,7 +125,7 @@ func (w *World) Run(d time.Duration) {
 		e := heap.Pop(&w.queue).(*event)
 		w.now = e.at
 		e.fn()
-		w.steps++
+		w.turns++
 		w.check.step()
 	}
 	if w.check.err == nil {
