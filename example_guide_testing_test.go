@@ -33,12 +33,15 @@ func TestOutageMovesNothing(t *testing.T) {
 		if s := mgr.State(); s != parti.StateDegraded {
 			t.Errorf("state without NATS: %v", s)
 		}
+		if now := mgr.CurrentAssignment(); now.Version != before.Version {
+			t.Errorf("version %d without NATS, was %d", now.Version, before.Version)
+		}
 		srv.Restart()
 		if err := mgr.WaitState(t.Context(), parti.StateStable); err != nil {
 			t.Error(err)
 		}
-		if after := mgr.CurrentAssignment(); len(after.Partitions) != len(before.Partitions) {
-			t.Errorf("owned %v, owns %v", before.Partitions, after.Partitions)
+		if after := mgr.CurrentAssignment(); after.Version != before.Version || len(after.Partitions) != 3 {
+			t.Errorf("version %d, was %d; owns %v", after.Version, before.Version, after.Partitions)
 		}
 		if err := mgr.Stop(t.Context()); err != nil {
 			t.Error(err)

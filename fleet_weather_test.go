@@ -51,7 +51,9 @@ func degradedOnce(t *testing.T, w *worker, lost, back time.Time, slop time.Durat
 		return
 	}
 	w.mu.Lock()
-	if n := len(w.back); slop == 0 && n > 0 {
+	if n := len(w.back); slop == 0 && n == 0 {
+		t.Errorf("%s: the application's own handler was not told of the reconnect", w.WorkerID())
+	} else if slop == 0 {
 		if late := w.back[n-1].Sub(back); late < 0 || late > slack {
 			t.Errorf("%s reconnected after %v", w.WorkerID(), late)
 		}

@@ -82,18 +82,21 @@ func (c *Core) feed(err ErrKind, text string, began time.Duration, kind opKind, 
 		return
 	case Ambiguous, Failed:
 	}
-	if !c.conn.up || c.life.stopping() {
+	if c.life.stopping() {
 		return
 	}
 	if err == Ambiguous && began < c.conn.since {
 		return // the answer was lost with the connection that it was asked over
 	}
-	g.good = never
 	silent := err == Ambiguous && g.silent != never
 	if err == Ambiguous {
 		g.silent = min(g.silent, max(began, g.heard, c.conn.since)) // an answer to another one counts, and a suspension does not
 		c.timer.sooner(timerEnter, g.silent+c.cfg.EnterThreshold)
 	}
+	if !c.conn.up {
+		return // the connection was silent before it broke, and that counts
+	}
+	g.good = never
 	g.last = text
 	if counted {
 		return
