@@ -209,6 +209,19 @@ func TestNotLiveWhenBlocked(t *testing.T) {
 	})
 }
 
+// TestLiveWithLongIntervals: a manager that has little to do does not look blocked.
+func TestLiveWithLongIntervals(t *testing.T) {
+	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+		cfg := parti.Config{HeartbeatInterval: time.Minute, HeartbeatTTL: 3 * time.Minute, WorkerIDTTL: 10 * time.Minute}
+		w := newWorker(t, srv, cfg, source.NewStatic(fleettest.Numbered(3)))
+		startAll(t, w)
+		for range 300 {
+			time.Sleep(time.Second)
+			wantLive(t, w, true, "")
+		}
+	})
+}
+
 // TestNotReadyWithoutLease: an exclusive worker whose manager is blocked, so that it does
 // not learn that its lease has ended, is not ready from then on.
 func TestNotReadyWithoutLease(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 // TestClusterDeath: the worker that dies is connected to another server of a cluster
 // than the leader, which learns of it and asks for it all the same.
 func TestClusterDeath(t *testing.T) {
+	t.Parallel()
 	c := partitest.StartEmbeddedNATSCluster(t, 3)
 	src := source.NewStatic(fleettest.Numbered(partitions))
 	var ms []*parti.Manager

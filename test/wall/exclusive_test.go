@@ -226,6 +226,7 @@ func (c *cutter) set(cut bool) {
 // one off, while each writes to a store that checks tokens: it accepts no stale
 // write, and what the others got in time they write.
 func TestExclusiveWritesAreFenced(t *testing.T) {
+	t.Parallel()
 	const workers, partitions = 3, 12
 	srv := partitest.StartServer(t)
 	store := newTokenStore()

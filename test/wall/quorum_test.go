@@ -19,6 +19,7 @@ func TestQuorumIsLost(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
 	}
+	t.Parallel() // most of it is waiting, as in the others that say so
 	const parts, size = 30, 4
 	c := partitest.StartEmbeddedNATSCluster(t, 3)
 	src := source.NewStatic(fleettest.Numbered(parts))
@@ -63,7 +64,7 @@ func TestQuorumIsLost(t *testing.T) {
 	// found well again.
 	all(14*time.Second*slow, parti.StateStable)
 	t.Logf("all stable %v after the cluster works", time.Since(back))
-	<-time.After(5 * time.Second)
+	<-time.After(3 * time.Second)
 	all(5*time.Second*slow, parti.StateStable)
 	fleettest.OwnedOnce(t, ms, parts)
 	for _, m := range ms {
