@@ -94,14 +94,70 @@ func TestContextErrorsKeepTheirCause(t *testing.T) {
 	}
 }
 
-func TestLimiterForgets(t *testing.T) {
+func TestLimiter(t *testing.T) {
 	var l limiter
-	for i := range 10 * logCauses {
-		if _, ok := l.allow(time.Duration(i)*time.Millisecond, fmt.Sprint(i)); !ok {
-			t.Fatalf("cause %d was withheld", i)
+	for _, c := range []struct {
+		at       time.Duration
+		cause    string
+		withheld int
+		said     bool
+	}{
+		{0, "a", 0, true},
+		{time.Millisecond, "b", 0, true},
+		{400 * time.Millisecond, "a", 0, false},
+		{999 * time.Millisecond, "a", 0, false},
+		{1000 * time.Millisecond, "a", 2, true},
+		{1500 * time.Millisecond, "a", 0, false},
+		{1500 * time.Millisecond, "b", 0, true},
+		{2100 * time.Millisecond, "a", 1, true},
+		{time.Minute, "a", 0, true},
+	} {
+		if withheld, said := l.allow(c.at, c.cause); withheld != c.withheld || said != c.said {
+			t.Errorf("%s at %v: said %v, withheld %d, want %v, %d", c.cause, c.at, said, withheld, c.said, c.withheld)
 		}
-		if len(l.said) > logCauses {
-			t.Fatalf("%d causes remembered", len(l.said))
+	}
+}
+
+// TestLimiterForgets: what was said long ago first, and everything when even that is
+// not enough.
+func TestLimiterForgets(t *testing.T) {
+	for _, step := range []time.Duration{10 * time.Millisecond, time.Microsecond} {
+		var l limiter
+		for i := range 3 * logCauses {
+			at := time.Duration(i) * step
+			if _, ok := l.allow(at, fmt.Sprint(i)); !ok {
+				t.Fatalf("cause %d was withheld", i)
+			}
+			if len(l.said) > logCauses {
+				t.Fatalf("%d causes remembered", len(l.said))
+			}
+			if i > 0 && step > time.Microsecond {
+				if _, ok := l.allow(at, fmt.Sprint(i-1)); ok {
+					t.Fatalf("cause %d was forgotten within %v", i-1, step)
+				}
+			}
+		}
+	}
+}
+
+func TestCause(t *testing.T) {
+	same := func(a, b []any) bool { return cause("went wrong", a) == cause("went wrong", b) }
+	for _, c := range []struct {
+		a, b []any
+		same bool
+	}{
+		{[]any{"took", "1s"}, []any{"took", "2s"}, true},
+		{[]any{"error", errors.New("no answer within 3s at revision 17")}, []any{"error", errors.New("no answer within 10s at revision 9")}, true},
+		{[]any{"error", errors.New("no answer")}, []any{"error", errors.New("refused")}, false},
+		{[]any{"peer", "worker-1"}, []any{"peer", "worker-2"}, false},
+		{[]any{"version", 1}, []any{"version", 2}, false},
+		{[]any{"from", "Stable", "to", "Degraded"}, []any{"from", "Stable", "to", "Scaling"}, false},
+		{[]any{"kind", "kv"}, []any{"kind", "source"}, false},
+		{[]any{"reason", "scale"}, []any{"reason", "refresh"}, false},
+		{[]any{"key", "a", "watch", "b"}, []any{"key", "ab", "watch", ""}, false},
+	} {
+		if got := same(c.a, c.b); got != c.same {
+			t.Errorf("%v and %v are the same cause: %v", c.a, c.b, got)
 		}
 	}
 }

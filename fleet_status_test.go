@@ -106,7 +106,8 @@ func TestReady(t *testing.T) {
 	})
 }
 
-// TestNotReadyWithoutID: a worker that waits for an id says so.
+// TestNotReadyWithoutID: a worker that waits for an id says so. One that did not get any
+// and is started again later does not look as if it had been blocked since.
 func TestNotReadyWithoutID(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
 		cfg := parti.Config{WorkerIDMax: 1}
@@ -124,6 +125,25 @@ func TestNotReadyWithoutID(t *testing.T) {
 		wantReady(t, ws[2], false, "without a worker id")
 		wantLive(t, ws[2], true, "")
 		<-failed
+		if ws[2].Status().Connected {
+			t.Error("connected without being started")
+		}
+		time.Sleep(time.Minute)
+		ws[0].stop(t)
+		srv.Shutdown()
+		time.Sleep(time.Second)
+		time.AfterFunc(5*time.Second, srv.Restart)
+		started := make(chan struct{})
+		go func() {
+			defer close(started)
+			if err := ws[2].Start(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}()
+		time.Sleep(time.Second)
+		wantReady(t, ws[2], false, "")
+		wantLive(t, ws[2], true, "")
+		<-started
 	})
 }
 

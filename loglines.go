@@ -88,7 +88,7 @@ type saying struct {
 
 const (
 	logEvery  = time.Second
-	logCauses = 64 // causes remembered at most
+	logCauses = 1024 // causes remembered at most
 )
 
 // allow reports whether to say it now, and how often it was withheld before.
