@@ -122,3 +122,32 @@ func TestALookBelievesWhatItReads(t *testing.T) {
 		t.Errorf("dead %v, seen at %v, heartbeat %d", m.dead, m.seen, m.rec.Seq)
 	}
 }
+
+// TestALookThatFailsProvesNothing: it is taken again after the grace, whether a lease
+// or probes had brought it about.
+func TestALookThatFailsProvesNothing(t *testing.T) {
+	m := &member{worker: "w-1", inc: "x", rev: 50, rec: hbRecord{formatted: ours, Inc: "x", Seq: 7}}
+	c := leading(testConfig(), m)
+	c.watch[watchBeats].synced = true
+	m.peer = peer{inc: "x", answered: true, suspected: true, found: foundGone}
+	if _, gone := c.tryMember(m); !gone {
+		t.Fatal("probes do not show that it is gone")
+	}
+	c.verdict(m)
+	op, ok := c.out[len(c.out)-1].(KV)
+	if !ok {
+		t.Fatal("it did not look")
+	}
+	c.ops[op.Op](Done{Op: op.Op, Err: Failed, Text: "refused"})
+	if m.dead {
+		t.Error("dead by a look that failed")
+	}
+	if wake, gone := c.tryMember(m); gone || wake != c.now+c.cfg.EmergencyGracePeriod {
+		t.Errorf("by probes: gone %v, again at %v", gone, wake)
+	}
+	m.peer, c.lead.began = peer{inc: "x"}, 0
+	c.judge()
+	if at, _ := c.timer.next(); at != c.now+c.cfg.EmergencyGracePeriod {
+		t.Errorf("by its lease: again at %v", at)
+	}
+}
