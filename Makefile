@@ -53,7 +53,7 @@ soak-r3: ## move partitions on three nodes, and restart the one that leads the s
 bench: ## benchmarks; compare two outputs with `make benchstat A=old B=new`
 	go test -run '^$$' -bench . -benchmem ./...
 
-bench-fleet: ## fleets of processes: recovery, moves, idle cost; SHORT=1 some minutes, LONG=1 an hour and more
+bench-fleet: ## fleets of processes: recovery, moves, idle cost; SHORT=1 five minutes, LONG=1 an hour and more
 	go run ./cmd/parti bench $(if $(SHORT),--short) $(if $(LONG),--long) $(ARGS)
 
 bench-throughput: ## the durable helper against plain nats.go consumers, PAIRS=9 pairs of runs

@@ -185,7 +185,7 @@ func (a *applier) update(w *application) bool {
 func sameWork(x, y core.Owned) bool { return x.ID == y.ID && x.Weight == y.Weight }
 
 func (a *applier) callUpdater(ctx context.Context, w *application) error {
-	ps := slices.Clone(w.held.partitions)
+	ps := slices.Clone(w.held.partitions())
 	return protect("UpdateWorkerConsumer", func() error {
 		return a.updater.UpdateWorkerConsumer(ctx, w.worker, ps)
 	})

@@ -83,14 +83,16 @@ func (r *runner) sync() {
 			r.revoke(s)
 		}
 	}
-	for i, o := range held.owned {
+	for _, o := range held.owned {
 		s := r.slots[o.ID]
 		if s == nil {
 			s = &slot{id: o.ID}
 			r.slots[o.ID] = s
 			r.users.start(callName(s.id), func() { r.keep(s) })
 		}
-		s.partition = held.partitions[i] // its weight may have changed
+		if s.partition.Keys == nil || s.partition.Weight != o.Weight {
+			s.partition = partitionOf(o)
+		}
 		if s.grant == nil {
 			s.grant = r.newGrant(s, Token(o.Token))
 		}

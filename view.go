@@ -24,7 +24,7 @@ type view struct {
 func (v *view) assignment() Assignment {
 	h := v.held
 	a := Assignment{Term: h.term, Version: h.version, Lifecycle: Lifecycle(h.lifecycle), Partitions: []Partition{}}
-	a.Partitions = append(a.Partitions, h.partitions...)
+	a.Partitions = append(a.Partitions, h.partitions()...)
 	if s := v.snap; v.settled && (Token{h.term, h.version}).Less(Token{s.Term, s.Version}) {
 		a.Term, a.Version, a.Lifecycle = s.Term, s.Version, Lifecycle(s.Lifecycle)
 	}
@@ -132,30 +132,27 @@ type holding struct {
 	term, version uint64
 	lifecycle     string
 	owned         []core.Owned // ascending ids
-	partitions    []Partition  // the same, as users see them
 
-	once  sync.Once
-	index map[string]core.Token
+	// What only some users ask for is made when it is first asked for, since it
+	// takes more memory than all the rest.
+	listOnce  sync.Once
+	list      []Partition
+	indexOnce sync.Once
+	index     map[string]core.Token
 }
 
 // newHolding builds the holding of an assignment, and returns the ids that
-// cannot be read, which it leaves out. Partitions that prev has too are shared,
-// and so is what the core holds, which it never changes.
+// cannot be read, which it leaves out. What the core holds is shared, since it
+// never changes that.
 func newHolding(prev *holding, a core.Apply) (h *holding, bad []string) {
-	h = &holding{
-		term: a.Term, version: a.Version, lifecycle: a.Lifecycle,
-		owned: a.Owned, partitions: make([]Partition, 0, len(a.Owned)),
-	}
+	h = &holding{term: a.Term, version: a.Version, lifecycle: a.Lifecycle, owned: a.Owned}
 	for _, o := range a.Owned {
-		p, ok := prev.partition(o)
-		if !ok {
-			var err error
-			if p, err = partitionFromID(o.ID, o.Weight); err != nil {
-				bad = append(bad, o.ID)
-				continue
-			}
+		if _, read := prev.find(o.ID); read {
+			continue
 		}
-		h.partitions = append(h.partitions, p)
+		if _, err := partitionFromID(o.ID, o.Weight); err != nil {
+			bad = append(bad, o.ID)
+		}
 	}
 	if len(bad) > 0 {
 		h.owned = slices.DeleteFunc(slices.Clone(a.Owned), func(o core.Owned) bool { return slices.Contains(bad, o.ID) })
@@ -163,16 +160,26 @@ func newHolding(prev *holding, a core.Apply) (h *holding, bad []string) {
 	return h, bad
 }
 
+// partitionOf is a partition of a holding as users see it.
+func partitionOf(o core.Owned) Partition {
+	p, _ := partitionFromID(o.ID, o.Weight) // newHolding has read it before
+	return p
+}
+
+// partitions returns all, as users see them, not to be changed.
+func (h *holding) partitions() []Partition {
+	h.listOnce.Do(func() {
+		h.list = make([]Partition, len(h.owned))
+		for i, o := range h.owned {
+			h.list[i] = partitionOf(o)
+		}
+	})
+	return h.list
+}
+
 // find returns the place of an id.
 func (h *holding) find(id string) (int, bool) {
 	return slices.BinarySearchFunc(h.owned, id, func(o core.Owned, id string) int { return cmp.Compare(o.ID, id) })
-}
-
-func (h *holding) partition(o core.Owned) (Partition, bool) {
-	if i, ok := h.find(o.ID); ok && h.owned[i].Weight == o.Weight {
-		return h.partitions[i], true
-	}
-	return Partition{}, false
 }
 
 // within returns h without what newer does not hold. What both hold is taken
@@ -180,10 +187,9 @@ func (h *holding) partition(o core.Owned) (Partition, bool) {
 // force yet.
 func (h *holding) within(newer *holding) *holding {
 	r := &holding{term: h.term, version: h.version, lifecycle: h.lifecycle}
-	for i, o := range newer.owned {
+	for _, o := range newer.owned {
 		if _, ok := h.find(o.ID); ok {
 			r.owned = append(r.owned, o)
-			r.partitions = append(r.partitions, newer.partitions[i])
 		}
 	}
 	return r
@@ -212,9 +218,9 @@ func (h *holding) weight() int64 {
 	return w
 }
 
-// tokens returns the token of each id. The index is built when first asked for.
+// tokens returns the token of each id.
 func (h *holding) tokens() map[string]core.Token {
-	h.once.Do(func() {
+	h.indexOnce.Do(func() {
 		h.index = make(map[string]core.Token, len(h.owned))
 		for _, o := range h.owned {
 			h.index[o.ID] = o.Token
@@ -231,9 +237,9 @@ func (h *holding) diff(prev *holding) (added, removed []Partition) {
 
 func (h *holding) minus(other *holding) []Partition {
 	var ps []Partition
-	for i, o := range h.owned {
+	for _, o := range h.owned {
 		if _, ok := other.find(o.ID); !ok {
-			ps = append(ps, h.partitions[i])
+			ps = append(ps, partitionOf(o))
 		}
 	}
 	return ps

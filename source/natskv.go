@@ -162,13 +162,13 @@ func (s *NATSKV) watch(ctx context.Context, changed func()) error {
 			}
 		case <-tick.C:
 			now, err := s.look(ctx)
-			switch {
-			case err == nil && (failing || !now.same(last)):
+			if err == nil && !now.same(last) {
 				return nil
-			case err != nil && !failing:
-				failing = true
+			}
+			if err != nil && !failing {
 				changed() // whoever reads the list finds out what is wrong
 			}
+			failing = err != nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -312,6 +312,25 @@ func TestNATSKVWatchSurvives(t *testing.T) {
 	}
 }
 
+// TestNATSKVTellsOnceThatItCannotLook: a bucket that is gone is no change that a
+// watch shows, and whoever reads the list then finds out.
+func TestNATSKVTellsOnceThatItCannotLook(t *testing.T) {
+	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+		_, kv := newBucket(t, srv.Connect(t, parti.NATSOptions()...))
+		mustPut(t, kv, numbered(3))
+		l := listen(t, source.NewNATSKV(kv, "orders"))
+		l.since(3 * time.Second)
+		for range 2 {
+			srv.Shutdown()
+			if n := l.since(time.Minute); n != 1 {
+				t.Errorf("%d announcements in an outage, want 1", n)
+			}
+			srv.Restart()
+			l.since(time.Minute)
+		}
+	})
+}
+
 func TestNATSKVWatchThatCannotGoOn(t *testing.T) {
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
 		nc := srv.Connect(t)

@@ -42,7 +42,7 @@ func TestCommandLine(t *testing.T) {
 		{"demo --nats nats://127.0.0.1:1 --input .", 1, "", "no NATS at nats://127.0.0.1:1: "},
 		{"demo --nats nats://me:secret@127.0.0.1:1 --input .", 1, "", "no NATS at nats://me:xxxxx@127.0.0.1:1: "},
 		{"bench --help", 0, "--only PARTS", ""},
-		{"bench --workers 2", 1, "", "--workers 2: 3 to 500"},
+		{"bench --workers 1", 1, "", "--workers 1: 2 to 500"},
 		{"bench --workers 16 --partitions 60", 1, "", "--partitions 60: at least 5 for each of 16"},
 		{"bench --only kill,thrill", 1, "", "--only thrill: not among cold"},
 		{"bench --short --long", 1, "", "--short and --long: one of them"},

@@ -21,6 +21,7 @@ type adoption struct {
 	letting   map[string]Owned
 	confirmed time.Duration // when the assignment was last known to be current
 	looked    time.Duration // when the head was last seen or found absent, whatever it was
+	read      time.Duration // when its last reading that was answered began
 
 	named bool     // a head has named the present incarnation
 	void  bool     // what the shell may still run was granted to an incarnation that has ended
@@ -90,11 +91,12 @@ func (c *Core) readHead() {
 		return
 	}
 	c.adopt.reading, c.adopt.reread = true, false
-	before := c.sight()
+	before, began := c.sight(), c.now
 	c.kv(KV{Verb: Get, Bucket: Assignments, Key: c.headKeyName()}, false, func(d Done) {
 		c.adopt.reading = false
 		switch d.Err {
 		case OK:
+			c.adopt.read = began
 			c.sawHead(d.Val, d.Rev, &before)
 		case NotFound: // not obeyed, but known
 			c.adopt.looked = c.now
@@ -119,7 +121,9 @@ func (c *Core) sawHead(val []byte, rev uint64, before *sight) {
 	}
 	a.looked = c.now
 	if rev == a.rev && bytes.Equal(val, a.val) { // a new bucket may have another head at the same revision
-		a.confirmed = c.now
+		if before != nil { // a watch begins with what it has, which may be late
+			a.confirmed = c.now
+		}
 		return
 	}
 	head, err := decode[headRecord](val)
@@ -232,7 +236,7 @@ func (c *Core) fetch(want ref) {
 			return
 		}
 		if d.Err == OK || d.Err == NotFound {
-			if a.missing == want && a.confirmed > a.missed { // the head that names it was read since
+			if a.missing == want && a.read >= a.missed { // the head that names it was read since
 				c.headLost("key " + c.partKey(want) + " is missing or does not match the head")
 				return
 			}
@@ -279,15 +283,23 @@ func (c *Core) apply(owned []Owned, named bool) {
 }
 
 // let notes what the shell may still work on once owned is all that it is given.
+// Both are sorted.
 func (a *adoption) let(owned []Owned) {
-	if a.letting == nil {
-		a.letting = map[string]Owned{}
-	}
-	for _, o := range a.owned {
-		a.letting[o.ID] = o
-	}
 	for _, o := range owned {
 		delete(a.letting, o.ID)
+	}
+	j := 0
+	for _, o := range a.owned {
+		for j < len(owned) && owned[j].ID < o.ID {
+			j++
+		}
+		if j < len(owned) && owned[j].ID == o.ID {
+			continue
+		}
+		if a.letting == nil {
+			a.letting = map[string]Owned{}
+		}
+		a.letting[o.ID] = o
 	}
 }
 
@@ -328,7 +340,7 @@ func (c *Core) onApplied(ev Applied) {
 		}
 	}
 	if len(a.applying) == 0 {
-		clear(a.letting)
+		a.letting = nil // a cleared map would keep its memory
 	}
 	if st.named {
 		a.applied = st.at

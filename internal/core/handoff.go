@@ -108,6 +108,9 @@ func (c *Core) releaseHolders() bool {
 			delete(l.gone, id)
 		}
 	}
+	if changed && len(l.holders) == 0 { // an emptied map would keep its memory
+		l.holders = map[int32][]holding{}
+	}
 	if due != never {
 		c.timer.sooner(timerPlan, due)
 	}

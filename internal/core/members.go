@@ -206,7 +206,7 @@ func (c *Core) judge() {
 		// may not look like an outage any more.
 		m.excused = m.excused || outage[w]
 		if m.excused {
-			at = min(at+bounded(m.rec.Allowance, c.cfg.HeartbeatTTL), max(at, c.silentSince(m)+c.memberTTL(m)+c.cfg.RecoveryGracePeriod))
+			at = min(at+m.rec.Allowance.duration(), max(at, c.silentSince(m)+c.memberTTL(m)+c.cfg.RecoveryGracePeriod))
 		}
 		if m.alive < c.degraded.left {
 			at = max(at, c.degraded.left+c.cfg.RecoveryGracePeriod)
@@ -230,7 +230,7 @@ func (c *Core) judge() {
 // away tells whether a member has left in good order.
 func (c *Core) away(m *member) bool {
 	s := c.lead.seatOf(m.worker)
-	return s != nil && s.away && s.inc == m.inc
+	return s != nil && s.away
 }
 
 // outage returns the silent workers when their number makes crashes unlikely: at
@@ -309,7 +309,7 @@ func (c *Core) verdict(m *member) {
 		case d.Err == OK && revoke:
 			m.rev, m.rec = max(m.rev, d.Rev), rec
 			c.pronounce(m)
-		case d.Err == OK && (d.Rev == m.rev || m.saysAll(d.Val)):
+		case d.Err == OK && m.saysAll(d.Val):
 			c.pronounce(m)
 		case d.Err == OK:
 			m.unsure = true

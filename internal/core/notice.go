@@ -66,7 +66,7 @@ func (c *Core) onNotice(ev Notice) {
 	if c.leading() {
 		for _, w := range slices.Sorted(maps.Keys(c.lead.members)) {
 			m := c.lead.members[w]
-			if nonceOf(m.inc) == nonce && !m.dead && !m.rec.Released && !m.rec.Exclusive {
+			if nonceOf(m.inc) == nonce && !m.rec.Released && !m.rec.Exclusive {
 				c.suspect(&m.peer, false)
 			}
 		}
@@ -95,7 +95,7 @@ func (c *Core) watcherOf(name string) (nonce string, ok bool) {
 // tryMember tells whether a member is gone, as far as probes tell, and when to
 // look again. In an outage only leases count.
 func (c *Core) tryMember(m *member) (wake time.Duration, gone bool) {
-	if c.cfg.Exclusive || m.rec.Exclusive || m.rev == 0 || m.worker == c.worker() || !c.watch[watchBeats].synced {
+	if m.rec.Exclusive || m.rev == 0 || !c.watch[watchBeats].synced {
 		return never, false
 	}
 	if m.excused && m.peer.found != foundNothing {
@@ -175,7 +175,7 @@ func (c *Core) lookAtLeader() time.Duration {
 	worker, inc, asked := e.last.worker, e.last.inc, c.now
 	c.kv(KV{Verb: Get, Bucket: Heartbeats, Key: c.hbKeyName(worker)}, false, func(d Done) {
 		rec, err := decode[hbRecord](d.Val)
-		if d.Err == OK && err == nil && rec.Inc == inc && e.last.inc == inc && e.last.asked == asked {
+		if d.Err == OK && err == nil && e.last.inc == inc && e.last.asked == asked {
 			e.last.beat, e.last.quiet = rec, c.now
 		}
 	})

@@ -42,6 +42,11 @@ func init() {
 		n.w.notify(name)
 		return nil
 	}
+	// tell NAME OF: only to one, as a late one about a watch it listened to
+	nodeCommands["tell"] = func(n *node, args []string) error {
+		n.tell(Notice{Name: n.w.node(args[0]).headWatch})
+		return nil
+	}
 	// crash NAMES: the process is gone, and the server says so
 	nodeCommands["crash"] = func(n *node, _ []string) error {
 		n.dead = true

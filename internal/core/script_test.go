@@ -262,10 +262,10 @@ var nodeCommands = map[string]func(*node, []string) error{
 		n.tell(Disconnected{})
 		return nil
 	},
-	// connect NAME [SERVER]
+	// connect NAME [SERVER], where - is one without a name
 	"connect": func(n *node, args []string) error {
 		if len(args) > 0 {
-			n.server = args[0]
+			n.server = strings.TrimPrefix(args[0], "-")
 		}
 		n.up, n.silent = true, false
 		n.tell(Connected{Server: n.server, Allowance: time.Second, MaxPayload: n.w.maxPayload})

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -28,6 +29,7 @@ const (
 type memorySpec struct {
 	URL    string
 	Config parti.Config
+	Warm   parti.Config // of a manager before, in other buckets
 }
 
 // footprint is what one manager takes beside its connection.
@@ -55,8 +57,6 @@ func RunMemory(ctx context.Context, in io.Reader, out io.Writer) error {
 }
 
 func measureMemory(ctx context.Context, spec memorySpec) (footprint, error) {
-	src := source.NewStatic(partitions(memoryPartitions))
-	strat := strategy.NewConsistentHash()
 	conns := make([]jetstream.JetStream, memoryWorkers)
 	for i := range conns {
 		nc, err := nats.Connect(spec.URL, parti.NATSOptions()...)
@@ -72,29 +72,18 @@ func measureMemory(ctx context.Context, spec memorySpec) (footprint, error) {
 			return footprint{}, err
 		}
 	}
-	heapBefore, routinesBefore := inUse()
-	managers := make([]*parti.Manager, memoryWorkers)
-	errs := make([]error, memoryWorkers)
-	var wg sync.WaitGroup
-	for i := range managers {
-		wg.Go(func() {
-			if managers[i], errs[i] = parti.NewManager(&spec.Config, conns[i], src, strat); errs[i] == nil {
-				errs[i] = managers[i].Start(ctx)
-			}
-		})
+	// What a process pays once, however many managers run in it, is not a
+	// manager's: encoding/json remembers types, the runtime keeps threads.
+	src := source.NewStatic(partitions(memoryPartitions))
+	first, err := startManagers(ctx, spec.Warm, conns[:1], src)
+	if err = errors.Join(err, first.stop(ctx)); err != nil {
+		return footprint{}, err
 	}
-	wg.Wait()
-	defer func() {
-		for _, m := range managers {
-			if m != nil {
-				_ = m.Stop(context.WithoutCancel(ctx))
-			}
-		}
-	}()
-	for _, err := range errs {
-		if err != nil {
-			return footprint{}, err
-		}
+	heapBefore, routinesBefore := inUse()
+	managers, err := startManagers(ctx, spec.Config, conns, src)
+	defer func() { _ = managers.stop(ctx) }()
+	if err != nil {
+		return footprint{}, err
 	}
 	cfg := spec.Config
 	parti.SetDefaults(&cfg)
@@ -108,6 +97,35 @@ func measureMemory(ctx context.Context, spec memorySpec) (footprint, error) {
 	}, nil
 }
 
+type managers []*parti.Manager
+
+// startManagers starts a manager on each connection, all with one
+// strategy.
+func startManagers(ctx context.Context, cfg parti.Config, conns []jetstream.JetStream, src parti.PartitionSource) (managers, error) {
+	strat := strategy.NewConsistentHash()
+	ms, errs := make(managers, len(conns)), make([]error, len(conns))
+	var wg sync.WaitGroup
+	for i := range ms {
+		wg.Go(func() {
+			if ms[i], errs[i] = parti.NewManager(&cfg, conns[i], src, strat); errs[i] == nil {
+				errs[i] = ms[i].Start(ctx)
+			}
+		})
+	}
+	wg.Wait()
+	return ms, errors.Join(errs...)
+}
+
+func (ms managers) stop(ctx context.Context) error {
+	var errs []error
+	for _, m := range ms {
+		if m != nil {
+			errs = append(errs, m.Stop(context.WithoutCancel(ctx)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // inUse is the heap that is in use after a collection, and the goroutines.
 func inUse() (heap float64, routines int) {
 	runtime.GC()
@@ -119,9 +137,9 @@ func inUse() (heap float64, routines int) {
 
 // memory measures in a process of its own.
 func memory(ctx context.Context, srv *natsServer) (footprint, error) {
-	cfg := parti.Config{KVBucket: newBuckets()}
+	cfg, warm := parti.Config{KVBucket: newBuckets()}, parti.Config{KVBucket: newBuckets()}
 	f := fleet.New()
-	if _, err := f.Start(MemoryCommand, memorySpec{URL: srv.url, Config: cfg}); err != nil {
+	if _, err := f.Start(MemoryCommand, memorySpec{URL: srv.url, Config: cfg, Warm: warm}); err != nil {
 		return footprint{}, err
 	}
 	var got footprint
@@ -142,7 +160,8 @@ func memory(ctx context.Context, srv *natsServer) (footprint, error) {
 		}
 	}
 	f.Wait()
-	switch err := srv.remove(context.WithoutCancel(ctx), cfg.KVBucket); {
+	err := errors.Join(srv.remove(context.WithoutCancel(ctx), cfg.KVBucket), srv.remove(context.WithoutCancel(ctx), warm.KVBucket))
+	switch {
 	case ctx.Err() != nil:
 		return got, ctx.Err()
 	case ended != nil || !said:

@@ -40,7 +40,7 @@ func (b *bench) cold(ctx context.Context, n int) (*team, error) {
 func (b *bench) idle(ctx context.Context, t *team, n int) error {
 	d := time.Minute
 	if b.opts.Short {
-		d = 20 * time.Second
+		d = 10 * time.Second
 	}
 	// What a fleet does when it has just started is over by then.
 	if err := t.rest(ctx, 2*t.cfg.HeartbeatInterval); err != nil {
@@ -215,8 +215,20 @@ func (b *bench) long(ctx context.Context) (err error) {
 }
 
 // otherProfile measures kills under another profile.
-func (b *bench) otherProfile(ctx context.Context, p profile, limit float64) (err error) {
-	n := min(profileWorkers, slices.Max(b.opts.Workers))
+func (b *bench) otherProfile(ctx context.Context, p profile, limit float64) error {
+	sizes := []int{min(profileWorkers, slices.Max(b.opts.Workers))}
+	if b.opts.Long {
+		sizes = longProfileWorkers
+	}
+	for _, n := range sizes {
+		if err := b.profileOf(ctx, p, n, limit); err != nil {
+			return fmt.Errorf("%d workers: %w", n, err)
+		}
+	}
+	return nil
+}
+
+func (b *bench) profileOf(ctx context.Context, p profile, n int, limit float64) (err error) {
 	t := b.team(p, n)
 	defer func() { err = errors.Join(err, t.close(ctx)) }()
 	if _, err := t.coldStart(ctx, n); err != nil {

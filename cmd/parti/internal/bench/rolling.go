@@ -20,10 +20,12 @@ type fallen struct {
 // startedBefore marks a process that has started and is heard of again.
 func startedBefore(w *fleet.WorkerState) { w.Ready = true }
 
-// A replacement comes up within these.
+// A replacement comes up within these. On a busy machine it takes long enough to
+// start.
 const (
-	afterKill = 500 * time.Millisecond
-	afterTerm = 2 * time.Second
+	afterKill      = 500 * time.Millisecond
+	afterKillShort = 100 * time.Millisecond
+	afterTerm      = 2 * time.Second
 )
 
 // rolling restarts workers one by one, the leader among them, and measures from
@@ -130,7 +132,7 @@ func (t *team) replace(ctx context.Context, p *fleet.Process, kill bool) (outcom
 			return outcome{}, err
 		}
 		t.cover.Gone(p.N)
-		wait = rand.N(afterKill)
+		wait = rand.N(t.afterKill)
 	} else {
 		if err := p.Terminate(); err != nil {
 			return outcome{}, err

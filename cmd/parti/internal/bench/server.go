@@ -9,9 +9,13 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"strconv"
+	"syscall"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
@@ -38,7 +42,13 @@ type serverSays struct {
 func RunServer(ctx context.Context, in io.Reader, out io.Writer) error {
 	var spec serverSpec
 	return fleet.Serve(ctx, in, &spec, func(ctx context.Context) error {
-		srv, err := embed.Start(embed.Options{Name: "parti-bench", Dir: spec.Dir, Port: spec.Port, Monitor: true})
+		reload := make(chan os.Signal, 1)
+		signal.Notify(reload, syscall.SIGHUP)
+		opts := embed.Options{
+			Name: "parti-bench", Dir: spec.Dir, Port: spec.Port, Monitor: true,
+			Users: users(nil), NoAuthUser: freeUser,
+		}
+		srv, err := embed.Start(opts)
 		if err != nil {
 			return err
 		}
@@ -50,12 +60,39 @@ func RunServer(ctx context.Context, in io.Reader, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		fleet.NewReporter(out).Send(fleet.Report{Kind: fleet.Said, Text: string(text)})
+		reports := fleet.NewReporter(out)
+		reports.Send(fleet.Report{Kind: fleet.Said, Text: string(text)})
+		defer srv.WaitForShutdown()
+		defer srv.Shutdown()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-reload:
+		}
+		opts.Users = users(&server.Permissions{Subscribe: &server.SubjectPermission{Deny: []string{"parti.>"}}})
+		if err := srv.ReloadOptions(opts.Server()); err != nil {
+			return fmt.Errorf("reload: %w", err)
+		}
+		reports.Send(fleet.Report{Kind: fleet.Said})
 		<-ctx.Done()
-		srv.Shutdown()
-		srv.WaitForShutdown()
 		return nil
 	})
+}
+
+// The users of a server of the benchmark's own: one that may do everything, which
+// everybody is who does not say otherwise, and one that loses the right to answer
+// probes when the server is told to reload.
+const (
+	freeUser = "free"
+	poorUser = "poor"
+	password = "bench"
+)
+
+func users(poor *server.Permissions) []*server.User {
+	return []*server.User{
+		{Username: freeUser, Password: password},
+		{Username: poorUser, Password: password, Permissions: poor},
+	}
 }
 
 // natsServer is the NATS of a run: a server process of its own, or the user's.
@@ -105,26 +142,47 @@ func (s *natsServer) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	text, err := s.said(ctx)
+	if err != nil {
+		return err
+	}
+	var said serverSays
+	if err := json.Unmarshal([]byte(text), &said); err != nil {
+		return err
+	}
+	s.url, s.monitor, s.port, s.pid = said.URL, said.Monitor, said.Port, s.proc.Cmd.Process.Pid
+	return nil
+}
+
+// said waits for what the server process says next.
+func (s *natsServer) said(ctx context.Context) (string, error) {
 	for {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return "", ctx.Err()
 		case ev := <-s.own.Events:
 			switch {
 			case ev.Ended:
 				s.own.Forget(ev.Proc)
-				return fmt.Errorf("the server process ended: %w", ev.Err)
+				return "", fmt.Errorf("the server process ended: %w", ev.Err)
 			case ev.Report != nil && ev.Report.Kind == fleet.Said:
-				var said serverSays
-				if err := json.Unmarshal([]byte(ev.Report.Text), &said); err != nil {
-					return err
-				}
-				s.url, s.monitor, s.port, s.pid = said.URL, said.Monitor, said.Port, s.proc.Cmd.Process.Pid
-				return nil
+				return ev.Report.Text, nil
 			}
 		}
 	}
 }
+
+// reload takes the right to answer probes from the poor user.
+func (s *natsServer) reload(ctx context.Context) error {
+	if err := s.proc.Reload(); err != nil {
+		return err
+	}
+	_, err := s.said(ctx)
+	return err
+}
+
+// address is where the server process listens.
+func (s *natsServer) address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
 
 // stop ends the server process in good order.
 func (s *natsServer) stop() {

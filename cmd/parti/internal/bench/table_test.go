@@ -47,6 +47,53 @@ func TestMissedGoalsAreAnError(t *testing.T) {
 	}
 }
 
+// TestWhatTheShortFormBears: what the machine explains, and nothing else.
+func TestWhatTheShortFormBears(t *testing.T) {
+	others := Moves{Moved: 6, Least: 5, Others: 1}
+	tests := []struct {
+		name    string
+		row     Row
+		stall   time.Duration
+		verdict string
+	}{
+		{"good", newRow(4, "x", "s", new(2.0), []float64{2}), time.Second, "ok"},
+		{"slow", newRow(4, "x", "s", new(2.0), []float64{5}), 0, "slow, within the margin"},
+		{"too slow", newRow(4, "x", "s", new(2.0), []float64{5.1}), 0, "MISSED"},
+		{"a count", newRow(4, "x", "", new(0.0), []float64{1}), 0, "MISSED"},
+		{"messages", newRow(4, "x", "/worker/s", new(1.0), []float64{1.1}), 0, "MISSED"},
+		{"moves of others", newRow(4, "x", "s", new(2.0), []float64{1}).withMoves(others), 0, "MISSED"},
+		{"nothing measured", newRow(4, "x", "s", new(2.0), nil), 0, "MISSED"},
+		{
+			"moves after a stall", newRow(4, "x", "s", new(2.0), []float64{1}).withMoves(others), longStall,
+			"not judged: the machine stood still for 200ms",
+		},
+		{"moves after a short one", newRow(4, "x", "s", nil, []float64{1}).withMoves(others), longStall - 1, "MISSED"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := tt.row.bear(tt.stall)
+			if r.verdict() != tt.verdict {
+				t.Errorf("%q, want %q", r.verdict(), tt.verdict)
+			}
+			if err := judge([]Row{r}, false); (err == nil) != (tt.verdict != "MISSED") {
+				t.Errorf("judged %v", err)
+			}
+		})
+	}
+}
+
+func TestStalls(t *testing.T) {
+	s := watchStalls()
+	s.note(time.Hour)
+	if d := s.take(); d != time.Hour {
+		t.Errorf("%v", d)
+	}
+	if d := s.take(); d >= time.Hour {
+		t.Errorf("%v, though it was taken before", d)
+	}
+	s.close()
+}
+
 func TestTable(t *testing.T) {
 	var out strings.Builder
 	err := writeTable(&out, []Row{

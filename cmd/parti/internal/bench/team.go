@@ -35,10 +35,15 @@ type team struct {
 	cover *fleet.Coverage
 	say   func(format string, args ...any)
 	debug func(format string, args ...any)
+	// relays are the ways to the server of the workers, by process; nil when
+	// they go to it straight.
+	relays    map[int]*relay
+	afterKill time.Duration // a replacement of a killed worker is started within this
 
 	assigned time.Time // last report of an assignment
 	led      time.Time // last report of a new leader
 	plans    map[string]int
+	failed   int // errors that workers were told of
 }
 
 func (b *bench) team(p profile, size int) *team {
@@ -50,7 +55,10 @@ func (b *bench) team(p profile, size int) *team {
 	t := &team{
 		srv: b.srv, spec: workerSpec{URL: b.srv.url, Config: cfg, Partitions: b.opts.Partitions, Connect: p.connect},
 		fleet: fleet.New(), cover: fleet.NewCoverage(b.opts.Partitions), say: b.say, debug: b.debug,
-		plans: make(map[string]int),
+		plans: make(map[string]int), afterKill: afterKill,
+	}
+	if b.opts.Short {
+		t.afterKill = afterKillShort
 	}
 	t.cfg = p.settings()
 	return t
@@ -60,7 +68,7 @@ func (b *bench) team(p profile, size int) *team {
 func (t *team) add(n int) ([]*fleet.Process, error) {
 	var started []*fleet.Process
 	for range n {
-		p, err := t.fleet.Start(WorkerCommand, t.spec)
+		p, err := t.start()
 		if err != nil {
 			return nil, err
 		}
@@ -71,6 +79,26 @@ func (t *team) add(n int) ([]*fleet.Process, error) {
 	return started, nil
 }
 
+// start starts a worker, with a relay of its own where there are any.
+func (t *team) start() (*fleet.Process, error) {
+	if t.relays == nil {
+		return t.fleet.Start(WorkerCommand, t.spec)
+	}
+	r, err := openRelay(t.srv.address())
+	if err != nil {
+		return nil, err
+	}
+	spec := t.spec
+	spec.URL = r.url()
+	p, err := t.fleet.Start(WorkerCommand, spec)
+	if err != nil {
+		r.close()
+		return nil, err
+	}
+	t.relays[p.N] = r
+	return p, nil
+}
+
 // hear takes an event. A worker that ends without having been told to is an
 // error.
 func (t *team) hear(ev fleet.Event) error {
@@ -79,6 +107,10 @@ func (t *team) hear(ev fleet.Event) error {
 	case ev.Ended:
 		t.fleet.Forget(ev.Proc)
 		t.cover.Gone(ev.Proc)
+		if r := t.relays[ev.Proc]; r != nil {
+			r.close()
+			delete(t.relays, ev.Proc)
+		}
 		t.debug("%s ended", p.Label())
 		if !p.Told() {
 			return fmt.Errorf("%s ended by itself: %w", p.Label(), errors.Join(ev.Err, errors.New(ev.Stderr)))
@@ -93,7 +125,8 @@ func (t *team) hear(ev fleet.Event) error {
 
 func (t *team) listen(p *fleet.Process, r *fleet.Report) {
 	if r.Worker != "" {
-		p.ID = r.Worker
+		p.ID = r.Worker // another one after it was taken for dead
+		t.cover.Is(p.N, func(w *fleet.WorkerState) { w.ID = p.ID })
 	}
 	at := time.Unix(0, r.At)
 	t.debug("%s: %s", p.Label(), r)
@@ -112,7 +145,9 @@ func (t *team) listen(p *fleet.Process, r *fleet.Report) {
 		}
 	case fleet.Rebalanced:
 		t.plans[r.Reason]++
-	default: // what OnError was told, and changes of state: shown by debug only
+	case fleet.Failed:
+		t.failed++
+	default: // changes of state: shown by debug only
 	}
 }
 

@@ -1,6 +1,8 @@
 package bench
 
 import (
+	"os"
+	"os/exec"
 	"testing"
 
 	"github.com/arloliu/parti/cmd/parti/internal/fleet"
@@ -35,5 +37,19 @@ func TestMovesTo(t *testing.T) {
 	own(1, "w-0", "e")
 	if m := tm.movesTo(old, before); m != (Moves{Moved: 3, Least: 2, Others: 1}) {
 		t.Errorf("a move of another: %+v", m)
+	}
+}
+
+// A worker that was taken for dead claims another id in the same process.
+func TestIDsAreTheLatest(t *testing.T) {
+	tm := &team{cover: fleet.NewCoverage(1), debug: func(string, ...any) {}}
+	p := &fleet.Process{N: 1, Cmd: &exec.Cmd{Process: &os.Process{}}}
+	tm.cover.Seen(p.N)
+	tm.listen(p, &fleet.Report{Kind: fleet.Started, Worker: "w-0"})
+	tm.cover.Seen(p.N)
+	tm.cover.Is(p.N, startedBefore)
+	tm.listen(p, &fleet.Report{Kind: fleet.Assigned, Worker: "w-1", Added: []string{"a"}})
+	if ids := tm.ids(); len(ids) != 1 || !ids["w-1"] {
+		t.Errorf("ids %v", ids)
 	}
 }

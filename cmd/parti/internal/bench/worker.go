@@ -37,6 +37,8 @@ type connect struct {
 	Plain bool
 	// Wait, when positive, is the reconnect wait, without jitter.
 	Wait time.Duration
+	// User of the server; "" is the one that may do everything.
+	User string
 }
 
 func (c connect) options() []nats.Option {
@@ -47,6 +49,9 @@ func (c connect) options() []nats.Option {
 	}
 	if c.Wait > 0 {
 		opts = append(opts, nats.ReconnectWait(c.Wait), nats.ReconnectJitter(0, 0))
+	}
+	if c.User != "" {
+		opts = append(opts, nats.UserInfo(c.User, password))
 	}
 	return opts
 }

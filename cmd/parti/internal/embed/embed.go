@@ -20,10 +20,13 @@ type Options struct {
 	Port int
 	// Monitor opens the HTTP monitor, on a port that the system chooses.
 	Monitor bool
+	// Users may connect; NoAuthUser is who connects without saying who it is.
+	Users      []*server.User
+	NoAuthUser string
 }
 
-// Start starts a server with JetStream on loopback and returns when it is ready.
-func Start(o Options) (*server.Server, error) {
+// Server returns the options as the server takes them, for its reload too.
+func (o Options) Server() *server.Options {
 	opts := &server.Options{
 		ServerName: o.Name,
 		Host:       "127.0.0.1",
@@ -32,6 +35,8 @@ func Start(o Options) (*server.Server, error) {
 		StoreDir:   o.Dir,
 		NoLog:      true,
 		NoSigs:     true,
+		Users:      o.Users,
+		NoAuthUser: o.NoAuthUser,
 	}
 	if opts.Port == 0 {
 		opts.Port = server.RANDOM_PORT
@@ -39,7 +44,12 @@ func Start(o Options) (*server.Server, error) {
 	if o.Monitor {
 		opts.HTTPHost, opts.HTTPPort = "127.0.0.1", -1
 	}
-	s, err := server.NewServer(opts)
+	return opts
+}
+
+// Start starts a server with JetStream on loopback and returns when it is ready.
+func Start(o Options) (*server.Server, error) {
+	s, err := server.NewServer(o.Server())
 	if err != nil {
 		return nil, err
 	}

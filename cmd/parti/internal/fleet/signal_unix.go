@@ -14,6 +14,9 @@ func (p *Process) Pause() error { return p.signal(syscall.SIGSTOP) }
 // Resume lets a paused process go on.
 func (p *Process) Resume() error { return p.signal(syscall.SIGCONT) }
 
+// Reload tells a process, with SIGHUP, that what it was configured with has changed.
+func (p *Process) Reload() error { return p.signal(syscall.SIGHUP) }
+
 // Terminate asks a process to end by SIGTERM.
 func (p *Process) Terminate() error {
 	p.told = true

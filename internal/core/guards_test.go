@@ -1,0 +1,153 @@
+package core
+
+import (
+	"testing"
+	"time"
+)
+
+// leading makes a core that leads, at 10 s, with one member that is not seated.
+func leading(cfg Config, m *member) *Core {
+	c := New(cfg)
+	c.now = 10 * time.Second
+	c.lead = c.newLeader(headRecord{}, 1)
+	c.lead.members[m.worker] = m
+	return c
+}
+
+// TestStrayValuesAreBounded: a worker that says that its lease lasts for ever is
+// found dead all the same.
+func TestStrayValuesAreBounded(t *testing.T) {
+	const stray = millis(1000 * time.Hour / time.Millisecond)
+	want := func(what string, got, want time.Duration) {
+		t.Helper()
+		if got != want {
+			t.Errorf("%s: %v, want %v", what, got, want)
+		}
+	}
+	m := &member{worker: "w-1", inc: "x"}
+	c := leading(testConfig(), m)
+	cfg, l := &c.cfg, c.lead
+	l.head.Lease = stray
+	want("lease of one that only the head names", c.memberTTL(m), 10*cfg.HeartbeatTTL)
+	m.rev, m.rec = 1, hbRecord{Inc: "x", TTL: stray, Interval: stray, Window: stray}
+	want("lease", c.memberTTL(m), 10*cfg.HeartbeatTTL)
+	m.rec.TTL = 0
+	want("shorter lease", c.memberTTL(m), cfg.HeartbeatTTL)
+
+	c.elect.rec.TTL, c.elect.changed = stray, c.now
+	want("lease of the leader", c.leaderDeadline()-c.now, 10*cfg.HeartbeatTTL)
+
+	m.seen = c.now - time.Hour // it led before
+	c.judge()
+	at, _ := c.timer.next()
+	want("predecessor whose heartbeat is late", at-c.now, overdueAfter(10*cfg.HeartbeatInterval))
+
+	l.addSeat(m.worker, m.inc)
+	m.rec.Leaving, m.rec.Released = true, true
+	c.updateSeats()
+	want("leaver's window", l.seatOf(m.worker).awayFor, 10*cfg.PlannedScaleWindow)
+
+	c.lost.lease = stray
+	want("lease of the lost head", c.longestLease(), 10*cfg.HeartbeatTTL)
+	c.lost.lease = 0
+	l.rebuild.held["w-1"] = &heldBy{rec: heldRecord{Lease: stray}}
+	want("lease that a worker tells of", c.longestLease(), 10*cfg.HeartbeatTTL)
+}
+
+// TestABeatOnANewBucketIsNews: on a bucket made anew revisions begin anew, and what
+// is news there looks old.
+func TestABeatOnANewBucketIsNews(t *testing.T) {
+	beat := func(seq uint64) []byte { return encode(hbRecord{formatted: ours, Inc: "x", Seq: seq}) }
+	member := func() *member {
+		return &member{worker: "w-1", inc: "x", rev: 50, rec: hbRecord{formatted: ours, Inc: "x", Seq: 7}}
+	}
+
+	m := member()
+	c := leading(testConfig(), m)
+	key := c.hbKeyName(m.worker)
+	if c.sawBeat(m.worker, Watched{Key: key, Val: beat(8), Rev: 3}, true); m.seen != 0 {
+		t.Error("what the same watch shows late is news")
+	}
+	c.beatWatchBegins()
+	if c.sawBeat(m.worker, Watched{Key: key, Val: beat(8), Rev: 3}, false); m.seen != c.now || m.rev != 3 {
+		t.Errorf("through the next watch: seen at %v, revision %d", m.seen, m.rev)
+	}
+
+	for _, exclusive := range []bool{false, true} {
+		m := member()
+		cfg := testConfig()
+		cfg.Exclusive = exclusive
+		c := leading(cfg, m)
+		// look pronounces a verdict; each operation on the heartbeat finds it on the
+		// new bucket.
+		look := func() {
+			c.out = nil
+			c.verdict(m)
+			for len(c.out) > 0 {
+				op, ok := c.out[0].(KV)
+				if c.out = c.out[1:]; !ok || op.Bucket != Heartbeats || op.Verb == Delete {
+					continue
+				}
+				d := Done{Op: op.Op, Val: beat(8), Rev: 3}
+				if op.Verb == Update && op.Rev != 3 {
+					d.Err = Conflict
+				}
+				f := c.ops[op.Op]
+				delete(c.ops, op.Op)
+				f(d)
+			}
+		}
+		if look(); m.dead || m.seen != c.now || m.rev != 3 {
+			t.Errorf("exclusive %v, first look: dead %v, seen at %v, revision %d", exclusive, m.dead, m.seen, m.rev)
+		}
+		c.now += time.Minute
+		if look(); !m.dead {
+			t.Errorf("exclusive %v: the heartbeat has stood still for a minute, and it lives", exclusive)
+		}
+	}
+}
+
+// TestALookBelievesWhatItReads: the revision proves nothing, since that of another
+// bucket may be the same.
+func TestALookBelievesWhatItReads(t *testing.T) {
+	m := &member{worker: "w-1", inc: "x", rev: 50, rec: hbRecord{formatted: ours, Inc: "x", Seq: 7}}
+	c := leading(testConfig(), m)
+	c.verdict(m)
+	op, ok := c.out[len(c.out)-1].(KV)
+	if !ok {
+		t.Fatal("it did not look")
+	}
+	c.ops[op.Op](Done{Op: op.Op, Val: encode(hbRecord{formatted: ours, Inc: "x", Seq: 8}), Rev: 50})
+	if m.dead || m.seen != c.now || m.rec.Seq != 8 {
+		t.Errorf("dead %v, seen at %v, heartbeat %d", m.dead, m.seen, m.rec.Seq)
+	}
+}
+
+// TestALookThatFailsProvesNothing: it is taken again after the grace, whether a lease
+// or probes had brought it about.
+func TestALookThatFailsProvesNothing(t *testing.T) {
+	m := &member{worker: "w-1", inc: "x", rev: 50, rec: hbRecord{formatted: ours, Inc: "x", Seq: 7}}
+	c := leading(testConfig(), m)
+	c.watch[watchBeats].synced = true
+	m.peer = peer{inc: "x", answered: true, suspected: true, found: foundGone}
+	if _, gone := c.tryMember(m); !gone {
+		t.Fatal("probes do not show that it is gone")
+	}
+	c.verdict(m)
+	op, ok := c.out[len(c.out)-1].(KV)
+	if !ok {
+		t.Fatal("it did not look")
+	}
+	c.ops[op.Op](Done{Op: op.Op, Err: Failed, Text: "refused"})
+	if m.dead {
+		t.Error("dead by a look that failed")
+	}
+	if wake, gone := c.tryMember(m); gone || wake != c.now+c.cfg.EmergencyGracePeriod {
+		t.Errorf("by probes: gone %v, again at %v", gone, wake)
+	}
+	m.peer, c.lead.began = peer{inc: "x"}, 0
+	c.judge()
+	if at, _ := c.timer.next(); at != c.now+c.cfg.EmergencyGracePeriod {
+		t.Errorf("by its lease: again at %v", at)
+	}
+}
