@@ -23,8 +23,8 @@ demo: ## four workers count words; one is killed, one joins; nothing is lost
 	go run ./cmd/parti demo $(ARGS)
 
 test: ## the tests, without the race detector
-	go test $(QUIET)
-	go test ./test/wall
+	go test -timeout=20m $(QUIET)
+	go test -timeout=20m ./test/wall
 
 wall: ## what it costs to start fleets of 64 and 200, in figures
 	go test -count=1 -v ./test/wall
@@ -87,9 +87,9 @@ tidy:
 vet:
 	go vet ./...
 race:
-	go test -race $(QUIET)
+	go test -race -timeout=30m $(QUIET)
 	# -short: a minute of waiting for a cluster shows the detector nothing new.
-	go test -race -short ./test/wall
+	go test -race -timeout=30m -short ./test/wall
 nested:
 	@set -e; for dir in $(NESTED); do echo "module $$dir"; ( cd $$dir && \
 	  go mod tidy -diff && go vet ./... && $(LINT) run ./... && go test -race ./... ); done
