@@ -151,3 +151,51 @@ func TestALookThatFailsProvesNothing(t *testing.T) {
 		t.Errorf("by its lease: again at %v", at)
 	}
 }
+
+// TestLateAnswersAreIgnored: to a question of before a heartbeat, and to a look of an
+// earlier leadership.
+func TestLateAnswersAreIgnored(t *testing.T) {
+	m := &member{worker: "w-1", inc: "x", rev: 50, rec: hbRecord{formatted: ours, Inc: "x", Seq: 7}}
+	m.peer = peer{inc: "x", answered: true}
+	c := leading(testConfig(), m)
+	c.suspect(&m.peer, false)
+	op, ok := c.out[len(c.out)-1].(Probe)
+	if !ok {
+		t.Fatal("it did not ask")
+	}
+	c.heard(&m.peer, m.worker)
+	if c.ops[op.Op](Done{Op: op.Op, Err: NotFound}); m.peer.found != foundNothing {
+		t.Error("an answer of before the heartbeat counts")
+	}
+
+	c.verdict(m)
+	look, ok := c.out[len(c.out)-1].(KV)
+	if !ok {
+		t.Fatal("it did not look")
+	}
+	c.elect.epoch++
+	c.lead = c.newLeader(headRecord{}, 1)
+	c.lead.addSeat(m.worker, m.inc)
+	if c.ops[look.Op](Done{Op: look.Op, Val: encode(m.rec), Rev: 50}); c.lead.verdictAt != never {
+		t.Error("a look of an earlier leadership is a death in this one")
+	}
+}
+
+// TestALostIDKeepsItsLease: Exclusive, another worker has the id now, and the one
+// before did not let go of it. What it was granted waits for the end of its lease.
+func TestALostIDKeepsItsLease(t *testing.T) {
+	m := &member{worker: "w-1", inc: "x", rev: 50, rec: hbRecord{formatted: ours, Inc: "x", Seq: 7}}
+	cfg := testConfig()
+	cfg.Exclusive = true
+	c := leading(cfg, m)
+	c.lead.addSeat(m.worker, "x")
+	m.seen = c.now - time.Second
+	end := m.seen + cfg.HeartbeatTTL + cfg.EmergencyGracePeriod
+	c.tookBeat(m.worker, Watched{Key: c.hbKeyName(m.worker), Val: encode(hbRecord{formatted: ours, Inc: "y", Seq: 1}), Rev: 51}, true, true)
+	for _, at := range []time.Duration{c.now, end - 1, end} {
+		c.now = at
+		if changed := c.updateSeats(); changed != (at == end) {
+			t.Errorf("%v before the end of its lease: given on %v", end-at, changed)
+		}
+	}
+}
