@@ -1,6 +1,7 @@
 package core
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -197,5 +198,52 @@ func TestALostIDKeepsItsLease(t *testing.T) {
 		if changed := c.updateSeats(); changed != (at == end) {
 			t.Errorf("%v before the end of its lease: given on %v", end-at, changed)
 		}
+	}
+}
+
+// TestRefusedTwiceLooksAnew: the watch shows a leader key that does not stand there, as
+// one on a bucket that was made anew may do for ever.
+func TestRefusedTwiceLooksAnew(t *testing.T) {
+	c := New(testConfig())
+	c.watch[watchLeader].wanted, c.watch[watchLeader].id = true, 5
+	for i := range 2 {
+		c.elect.free = 7
+		c.campaignKey(headRecord{}, 1)
+		op, ok := c.out[len(c.out)-1].(KV)
+		if !ok {
+			t.Fatal("it did not campaign")
+		}
+		c.out = nil
+		c.ops[op.Op](Done{Op: op.Op, Err: Conflict})
+		anew := slices.ContainsFunc(c.out, func(e Effect) bool { _, ok := e.(Unwatch); return ok })
+		if anew != (i == 1) {
+			t.Errorf("refused %d times: looks anew %v", i+1, anew)
+		}
+	}
+}
+
+// TestTheHeadIsReadAgain: a sign of loss comes while the head is being read, which may
+// have begun too early.
+func TestTheHeadIsReadAgain(t *testing.T) {
+	c := New(testConfig())
+	c.life.phase = running
+	reads := func() (op OpID, n int) {
+		for _, e := range c.out {
+			if kv, ok := e.(KV); ok && kv.Verb == Get && kv.Key == c.headKeyName() {
+				op, n = kv.Op, n+1
+			}
+		}
+		c.out = nil
+		return op, n
+	}
+	c.readHead()
+	op, _ := reads()
+	c.verifyHead()
+	if _, n := reads(); n != 0 {
+		t.Errorf("%d more readings beside it", n)
+	}
+	c.ops[op](Done{Op: op, Err: Failed})
+	if _, n := reads(); n != 1 {
+		t.Errorf("%d readings after it, want 1", n)
 	}
 }
