@@ -51,6 +51,14 @@ func TestHandler(t *testing.T) {
 		t.Errorf("status %d: %s %v", code, body, err)
 	}
 
+	for path, kind := range map[string]string{"/livez": "text/plain; charset=utf-8", "/readyz": "text/plain; charset=utf-8", "/status": "application/json"} {
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), "GET", path, nil))
+		if got := rec.Header(); got.Get("Content-Type") != kind || got.Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: %v", path, got)
+		}
+	}
+
 	w.Ready, w.NotReady = false, "being taken over"
 	if code, body := get(t, h, "GET", "/readyz"); code != 503 || body != "being taken over\n" {
 		t.Errorf("not ready: %d %q", code, body)
@@ -69,9 +77,15 @@ func TestDrain(t *testing.T) {
 		t.Errorf("drained without being asked to: %d", code)
 	}
 	var err error
-	h := health.Handler(&worker{}, health.WithDrain(func(context.Context) error { return err }))
+	h := health.Handler(&worker{}, health.WithDrain(func(ctx context.Context) error { return errors.Join(err, ctx.Err()) }))
 	if code, body := get(t, h, "GET", "/drain"); code != 200 || body != "ok\n" {
 		t.Errorf("%d %q", code, body)
+	}
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	rec := httptest.NewRecorder()
+	if h.ServeHTTP(rec, httptest.NewRequestWithContext(gone, "GET", "/drain", nil)); rec.Code != 200 {
+		t.Errorf("called off with its asker: %d %s", rec.Code, rec.Body)
 	}
 	err = errors.New("work did not end")
 	if code, body := get(t, h, "GET", "/drain"); code != 500 || body != "work did not end\n" {
