@@ -15,7 +15,8 @@ import (
 // gauge measures what the goals are about.
 type gauge struct {
 	seed, seeds   uint64
-	large, middle size
+	large, middle size // that are timed
+	fleet         size // thousand partitions per worker
 	wander        int
 	short         bool
 	rows          []goal
@@ -28,8 +29,8 @@ func (g *gauge) add(what string, got, limit float64) {
 // each calls do for fleets of the middle size and a small one, of every seed.
 func (g *gauge) each(drawers []drawer, do func(f *fleet) error) error {
 	for _, d := range drawers {
-		for _, s := range []size{{6_000, 6}, {64_000, 64}} {
-			for seed := range max(2, g.seeds/2) {
+		for _, s := range []size{{6_000, 6}, g.fleet} {
+			for seed := range max(1, g.seeds/2) {
 				f := newFleet(g.seed+seed, s.partitions, s.workers, d)
 				if err := do(f); err != nil {
 					return err
@@ -216,7 +217,7 @@ func (g *gauge) leave() error {
 		// With Zipf weights a leaver of a few heavy partitions, or without any, moves
 		// the mean of few runs.
 		runs := g.seeds * uint64(300_000/c.partitions)
-		if c.partitions > 10_000 {
+		if g.short || c.partitions > 10_000 {
 			runs = g.seeds
 		}
 		for seed := range runs {
@@ -270,7 +271,7 @@ func (g *gauge) walk() error {
 	for _, drifts := range []bool{false, true} {
 		worst, busiest := 0.0, 0.0
 		for _, d := range []drawer{equal, uniform, lognormal} {
-			for seed := range max(2, g.seeds/3) {
+			for seed := range max(1, g.seeds/3) {
 				f := newFleet(g.seed+seed, 6_400, 64, d)
 				s := strategy.NewConsistentHash()
 				if _, err := f.plan(s, f.workers); err != nil {
@@ -313,7 +314,7 @@ func (g *gauge) comeBack() error {
 	worst := 0.0
 	for _, d := range []drawer{equal, uniform, lognormal} {
 		for seed := range g.seeds {
-			f := newFleet(g.seed+seed, 64_000, 64, d)
+			f := newFleet(g.seed+seed, g.fleet.partitions, 64, d)
 			s := strategy.NewConsistentHash()
 			if _, err := f.plan(s, f.workers); err != nil {
 				return err
