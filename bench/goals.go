@@ -27,8 +27,8 @@ func (g goal) met() bool {
 // goals prints every goal of the placement beside what is measured now, and fails
 // when one is missed that does not depend on how busy the machine is, nor on more
 // runs than the short form makes.
-func goals(out io.Writer, short bool, seed uint64) error {
-	g := gauge{short: short, seed: seed, seeds: 10, large: size{1_000_000, 1_000}, middle: size{100_000, 64}, fleet: size{64_000, 64}, wander: 200}
+func goals(out io.Writer, short bool, seed, seeds uint64) error {
+	g := gauge{short: short, seed: seed, seeds: seeds, large: size{1_000_000, 1_000}, middle: size{100_000, 64}, fleet: size{64_000, 64}, wander: 200}
 	if short {
 		g.seeds, g.large, g.middle, g.fleet, g.wander = 2, size{50_000, 50}, size{20_000, 16}, size{16_000, 16}, 40
 	}
