@@ -13,7 +13,7 @@ KILLS ?= 30
 SEED ?= 1
 PAIRS ?= 9
 
-.PHONY: help demo bench-fleet test wall check observe sim model soak soak-kills soak-r3 bench bench-throughput fuzz vuln lint fmt clean fmt-check tidy vet race nested
+.PHONY: help demo bench-fleet test wall check observe sim model soak soak-kills soak-r3 bench bench-compare bench-goals bench-scale bench-throughput fuzz vuln lint fmt clean fmt-check tidy vet race nested
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -52,6 +52,16 @@ soak-r3: ## move partitions on three nodes, and restart the one that leads the s
 
 bench: ## benchmarks; compare two outputs with `make benchstat A=old B=new`
 	go test -run '^$$' -bench . -benchmem ./...
+
+bench-compare: ## placement beside public libraries, and its charts in docs/charts
+	go -C bench run . compare -charts $(CURDIR)/docs/charts $(ARGS)
+
+bench-goals: ## the goals of the placement beside what is measured now, on fresh seeds (ARGS="-seed 50000")
+	go -C bench run . goals $(ARGS)
+
+bench-scale: ## a million partitions on a thousand workers in ten processes; charts in docs/charts
+	go run ./cmd/parti bench scale --report-only --json $(CURDIR)/bin/scale.json $(ARGS)
+	go -C bench run . scale -json $(CURDIR)/bin/scale.json -charts $(CURDIR)/docs/charts
 
 bench-fleet: ## fleets of processes: recovery, moves, idle cost; SHORT=1 five minutes, LONG=1 an hour and more
 	go run ./cmd/parti bench $(if $(SHORT),--short) $(if $(LONG),--long) $(ARGS)

@@ -148,7 +148,7 @@ func changed(f *fleet, change int, loads []int64) (workers []string, must float6
 
 // timed keeps the best of some runs.
 func timed(r *row, partitions int, do func() (result, error)) (got result, err error) {
-	runs := max(1, min(20, 400_000/partitions))
+	runs := max(1, min(5, 400_000/partitions))
 	for k := range runs {
 		runtime.GC()
 		var before, after runtime.MemStats

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
+	"strconv"
 
 	"github.com/arloliu/parti"
 )
@@ -30,15 +32,13 @@ type fleet struct {
 	workers []string
 	next    int     // number of the next newcomer
 	owners  []int32 // index into workers
-	place   map[*string]int32
 }
 
 func newFleet(seed uint64, partitions, workers int, d drawer) *fleet {
-	f := &fleet{rng: rand.New(rand.NewPCG(seed, 77)), place: make(map[*string]int32, partitions)}
+	f := &fleet{rng: rand.New(rand.NewPCG(seed, 77))}
 	f.parts = make([]parti.Partition, partitions)
 	for i := range f.parts {
 		f.parts[i].Keys = []string{fmt.Sprintf("t%d", seed), fmt.Sprintf("p%d", i)}
-		f.place[&f.parts[i].Keys[0]] = int32(i)
 	}
 	f.weights = make([]int64, partitions)
 	f.redraw(d, 1)
@@ -81,13 +81,13 @@ func (f *fleet) input(workers, prev []string, owners []int32) parti.RebalanceInp
 
 // ownersIn turns a result into owners: the index into workers, per partition.
 func (f *fleet) ownersIn(result map[string][]parti.Partition, workers []string) ([]int32, error) {
-	owners := make([]int32, len(f.parts))
+	owners := slices.Repeat([]int32{-1}, len(f.parts))
 	left := len(owners)
 	for w, id := range workers {
 		for _, p := range result[id] {
-			i, ok := f.place[&p.Keys[0]]
-			if !ok {
-				return nil, fmt.Errorf("%s was given the unknown %v", id, p)
+			i, err := strconv.Atoi(p.Keys[1][1:]) // no index: the collector would have to go through it
+			if err != nil || i >= len(f.parts) || &f.parts[i].Keys[0] != &p.Keys[0] || owners[i] >= 0 {
+				return nil, fmt.Errorf("%s was given %v, which is unknown or another's", id, p)
 			}
 			owners[i] = int32(w)
 			left--

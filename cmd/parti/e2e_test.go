@@ -285,6 +285,38 @@ func TestDemoEndsOnSignals(t *testing.T) {
 	}
 }
 
+func TestBenchScale(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs processes for about 15 s")
+	}
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "scale.json")
+	r := startCommand(t, "bench", "scale", "--sizes", "600x6", "--runs", "1", "--hosts", "2", "--report-only", "--json", file)
+	if status := r.end(); status != 0 {
+		t.Errorf("status %d:\n%s", status, r.output())
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var figures []bench.ScaleFigure
+	if err := json.Unmarshal(text, &figures); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range figures {
+		got = append(got, f.Event)
+		// What a value takes and says; how long it took depends on the machine.
+		if f.Total <= 0 || f.Moved < 90 || f.Values < 5 || f.MaxValue < 100 || f.MaxValue > f.Bytes || f.HeadBytes > 6*128 ||
+			f.Bytes > 3*f.MovedBytes+6*128 || f.OutMsgs < int64(f.Values) {
+			t.Errorf("figure %+v", f)
+		}
+	}
+	if want := []string{bench.ScaleCold, bench.ScaleLeave, bench.ScaleJoin}; !slices.Equal(got, want) {
+		t.Errorf("events %q, want %q", got, want)
+	}
+}
+
 func TestBench(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs processes for about 10 s")

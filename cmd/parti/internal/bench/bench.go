@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"time"
@@ -233,15 +234,21 @@ func (b *bench) debug(format string, args ...any) {
 
 func (b *bench) print(format string, args ...any) { _, _ = fmt.Fprintf(b.out, format, args...) }
 
-func (b *bench) writeJSON() error {
-	if b.opts.JSON == "" {
+func (b *bench) writeJSON() error { return writeFile(b.opts.JSON, b.rows) }
+
+// writeFile writes what was measured as JSON, unless the name is empty.
+func writeFile(name string, measured any) error {
+	if name == "" {
 		return nil
 	}
-	text, err := json.MarshalIndent(b.rows, "", "  ")
+	text, err := json.MarshalIndent(measured, "", "  ")
 	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o750); err != nil {
 		return err
 	}
-	return os.WriteFile(b.opts.JSON, append(text, '\n'), 0o600)
+	return os.WriteFile(name, append(text, '\n'), 0o600)
 }
 
 // load is the load of the machine, where that is known.

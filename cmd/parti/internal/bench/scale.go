@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -99,24 +97,16 @@ func RunScale(ctx context.Context, opts ScaleOptions, out io.Writer) (err error)
 	var figures []ScaleFigure
 	for _, size := range opts.Sizes {
 		s := newScale(b, opts, size)
-		got, err := s.measure(ctx)
+		got, failed := s.measure(ctx)
 		figures = append(figures, got...)
-		if err = errors.Join(err, s.close(ctx)); err != nil {
-			return fmt.Errorf("%d partitions, %d workers: %w", size.Partitions, size.Workers, err)
+		if failed = errors.Join(failed, s.close(ctx)); failed != nil {
+			err = fmt.Errorf("%d partitions, %d workers: %w", size.Partitions, size.Workers, failed)
+			break
 		}
 	}
 	b.print("\n")
-	if err := writeScale(out, figures); err != nil {
+	if err = errors.Join(err, writeScale(out, figures), writeFile(opts.JSON, figures)); err != nil {
 		return err
-	}
-	if opts.JSON != "" {
-		text, err := json.MarshalIndent(figures, "", "  ")
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(opts.JSON, append(text, '\n'), 0o600); err != nil {
-			return err
-		}
 	}
 	missed := missedScale(figures)
 	for _, m := range missed {
@@ -402,52 +392,4 @@ func (s *scale) close(ctx context.Context) error {
 	s.fleet.Wait()
 	s.wire.close()
 	return s.b.srv.remove(context.WithoutCancel(ctx), s.spec.Config.KVBucket)
-}
-
-// scaleGoal is what an event of a size must not exceed.
-type scaleGoal struct {
-	size  ScaleSize
-	total float64 // seconds
-	heap  float64 // bytes
-}
-
-var scaleGoals = []scaleGoal{
-	{ScaleSize{1_000_000, 1000}, 2, 250e6},
-	{ScaleSize{10_000, 64}, 0.050, 0},
-}
-
-const (
-	maxValueGoal  = 256 << 10
-	headGoal      = 128 // bytes per worker
-	writtenFactor = 3   // of the bytes that moved
-)
-
-// missedScale says which goals were missed. What is written holds for every
-// size; how long it takes for some.
-func missedScale(figures []ScaleFigure) []string {
-	var missed []string
-	for _, f := range figures {
-		miss := func(format string, args ...any) {
-			missed = append(missed, fmt.Sprintf("%d x %d, %s: %s", f.Partitions, f.Workers, f.Event, fmt.Sprintf(format, args...)))
-		}
-		if f.MaxValue > maxValueGoal {
-			miss("a value of %d bytes, more than %d", f.MaxValue, maxValueGoal)
-		}
-		if goal := headGoal * f.Workers; f.HeadBytes > goal {
-			miss("a head of %d bytes, more than %d", f.HeadBytes, goal)
-		}
-		if goal := writtenFactor*f.MovedBytes + headGoal*f.Workers; f.Bytes > goal {
-			miss("%d bytes written, more than %d", f.Bytes, goal)
-		}
-		i := slices.IndexFunc(scaleGoals, func(g scaleGoal) bool { return g.size == (ScaleSize{f.Partitions, f.Workers}) })
-		if i < 0 || f.Event != ScaleLeave {
-			continue
-		}
-		if g := scaleGoals[i]; f.Total > g.total {
-			miss("%.3f s, more than %.3f", f.Total, g.total)
-		} else if g.heap > 0 && f.Heap > g.heap {
-			miss("%.0f MB beside the source's list, more than %.0f", f.Heap/1e6, g.heap/1e6)
-		}
-	}
-	return missed
 }

@@ -2,10 +2,8 @@ package bench
 
 import (
 	"fmt"
-	"io"
 	"strings"
 	"sync"
-	"text/tabwriter"
 
 	"github.com/nats-io/nats.go"
 )
@@ -57,18 +55,4 @@ func (m *wireMeter) close() {
 	if m != nil {
 		_ = m.sub.Unsubscribe() // the connection may be gone
 	}
-}
-
-// writeScale prints the table.
-func writeScale(w io.Writer, figures []ScaleFigure) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(t, "partitions\tworkers\tevent\ttotal ms\tplan\tpublish\treach\tmoved\tvalues\tbytes\tof goal\tlargest\thead/worker\tmsgs in\tout\tMB in\tout\theap MB\tpeak\t")
-	for _, f := range figures {
-		goal := writtenFactor*f.MovedBytes + headGoal*f.Workers
-		_, _ = fmt.Fprintf(t, "%d\t%d\t%s\t%.1f\t%.1f\t%.1f\t%.1f\t%d\t%d\t%d\t%.2f\t%d\t%.0f\t%d\t%d\t%.1f\t%.1f\t%.1f\t%.1f\t\n",
-			f.Partitions, f.Workers, f.Event, 1e3*f.Total, 1e3*f.Plan, 1e3*f.Publish, 1e3*f.Reach,
-			f.Moved, f.Values, f.Bytes, float64(f.Bytes)/float64(goal), f.MaxValue, float64(f.HeadBytes)/float64(f.Workers),
-			f.InMsgs, f.OutMsgs, float64(f.InBytes)/1e6, float64(f.OutBytes)/1e6, f.Heap/1e6, f.Peak/1e6)
-	}
-	return t.Flush()
 }
