@@ -103,8 +103,8 @@ func (c *checker) ended(p *Worker, e core.Ended) {
 	if len(p.running) > 0 {
 		c.fail("I13: %s has ended and works on %d partitions", p.name, len(p.running))
 	}
-	for id, h := range c.holders {
-		if h.nonce == p.nonce() {
+	for _, id := range slices.Sorted(maps.Keys(c.holders)) {
+		if c.holders[id].nonce == p.nonce() {
 			c.fail("I13: %s has ended and holds id %s", p.name, id)
 		}
 	}
@@ -195,14 +195,14 @@ func (p published) destinations() map[string]string {
 func (c *checker) moved(p *Worker, was, is published) {
 	old := was.destinations()
 	d := c.division[p]
-	any := false
+	moves := false
 	to := is.destinations()
 	for _, id := range slices.Sorted(maps.Keys(to)) {
 		from, ok := old[id]
 		if !ok || from == to[id] {
 			continue
 		}
-		any = true
+		moves = true
 		if d == nil || d.used {
 			c.fail("I7: head %d.%d of %s moves partition %s from %s to %s without a plan", is.head.Term, is.head.Version, p.name, id, from, to[id])
 			return
@@ -212,7 +212,7 @@ func (c *checker) moved(p *Worker, was, is published) {
 			return
 		}
 	}
-	if d != nil && any {
+	if d != nil && moves {
 		d.used = true
 	}
 }
