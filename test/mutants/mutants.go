@@ -148,7 +148,7 @@ var All = []Mutant{
 	{
 		Name: "a heartbeat of another incarnation is believed unread", File: core + "members.go",
 		Old: "\tif m.inc != \"\" && m.inc != rec.Inc && !read {\n", New: "\tif m.inc != \"\" && m.inc != rec.Inc && !read && c.incs < 0 {\n",
-		By: "I1|I2|I7",
+		By: "TestStaleIncarnation", Test: "./internal/core",
 	},
 	{
 		Name: "silence counts although the observer was cut off itself", File: core + "members.go",
@@ -158,7 +158,7 @@ var All = []Mutant{
 	{
 		Name: "an outage is so many crashes", File: core + "members.go",
 		Old: "\tif len(missing) < 2 {\n", New: "\tif len(missing) < 1<<30 {\n",
-		By: "I7",
+		By: "TestScripts", Test: "./internal/core",
 	},
 	{
 		Name: "the head is written before all payloads are", File: core + "commit.go",
