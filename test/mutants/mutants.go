@@ -117,7 +117,7 @@ var All = []Mutant{
 	},
 	{
 		Name: "what is held is not told when a lease has just ended", File: core + "beat.go",
-		Old: "\tif c.lost.now || c.adopt.head.Rebuild { // asked", New: "\tif c.incs < 0 { // asked",
+		Old: "c.lost.now || c.heldKey.active || a.head.Rebuild && a.applied != (version{}) {", New: "c.heldKey.active && a != nil {",
 		By: "I11",
 	},
 	{
@@ -153,7 +153,7 @@ var All = []Mutant{
 	{
 		Name: "silence counts although the observer was cut off itself", File: core + "members.go",
 		Old: "func (c *Core) silentSince(m *member) time.Duration { return max(m.seen, c.conn.since) }", New: "func (c *Core) silentSince(m *member) time.Duration { return m.seen }",
-		By: "I7",
+		By: "I7|I1",
 	},
 	{
 		Name: "an outage is so many crashes", File: core + "members.go",
