@@ -6,14 +6,15 @@ LINT := $(TOOL) golangci-lint
 NESTED := $(filter-out ./tools/,$(dir $(shell find . -mindepth 2 -name go.mod -not -path '*/testdata/*')))
 # Tests of wall time have the machine for themselves.
 QUIET = $(shell go list ./... | grep -v -e /test/wall -e /test/observe)
-SEEDS ?= 1000
+SEEDS ?= 2000
+EVERY ?= 1
 FUZZTIME ?= 30s
 MOVES ?= 10000
 KILLS ?= 30
 SEED ?= 1
 PAIRS ?= 9
 
-.PHONY: help demo bench-fleet test wall check observe sim model soak soak-kills soak-r3 bench bench-compare bench-goals bench-scale bench-throughput fuzz vuln lint fmt clean fmt-check tidy vet race nested
+.PHONY: help demo bench-fleet test wall check observe sim mutants model soak soak-kills soak-r3 bench bench-compare bench-goals bench-scale bench-throughput fuzz vuln lint fmt clean fmt-check tidy vet race nested
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -35,8 +36,11 @@ observe: ## a real Prometheus (on the PATH) loads the alerts and watches the dem
 	PARTI_OBSERVE=1 go test -count=1 -run Promtool ./deploy
 	PARTI_OBSERVE=1 go test -count=1 ./test/observe
 
-sim: ## simulate fleets from SEEDS seeds (make sim SEEDS=1000)
-	go test ./internal/sim -count=1 -timeout=0 -run '^TestSim$$' -args -seeds=$(SEEDS)
+sim: ## simulate fleets from SEEDS seeds (make sim SEEDS=2000)
+	go test ./internal/sim -count=1 -timeout=0 -v -run '^TestSim$$' -args -seeds=$(SEEDS)
+
+mutants: ## plant mistakes, and demand that the simulation or a test finds each (EVERY=4: every fourth only)
+	go test ./test/mutants -count=1 -timeout=0 -v -run '^TestPlanted$$' -args -plant -every=$(EVERY)
 
 model: ## check every history of a model of the handoff (needs Debian's spin)
 	./model/check.sh

@@ -3,6 +3,7 @@ package sim
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -48,7 +49,8 @@ func (w *World) Drill(d drill) error {
 		return fmt.Errorf("drill %q: %w", d.name, err)
 	}
 	after := w.check.last.destinations()
-	for id, who := range before {
+	for _, id := range slices.Sorted(maps.Keys(before)) {
+		who := before[id]
 		if to := after[id]; to != who && !slices.Contains(movable, who) && !slices.Contains(movable, "to "+to) && !slices.Contains(movable, "*") {
 			return fmt.Errorf("I7: at %v, drill %q: partition %s of %s went to %s", w.now, d.name, id, who, after[id])
 		}

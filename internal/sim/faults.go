@@ -382,8 +382,13 @@ func (n *Nemesis) foreignValue() {
 		b   core.Bucket
 		key string
 	}{
-		{core.IDs, "g.id.98"}, {core.IDs, "g.ticket.foreign"}, {core.Heartbeats, "g.hb.worker-98"}, {core.Heartbeats, "g.hb.no-worker"},
-		{core.Assignments, "g.held.worker-98"}, {core.Assignments, "g.part.worker-98.1.1"}, {core.Assignments, "g.else"},
+		{core.IDs, "g.id.98"},
+		{core.IDs, "g.ticket.foreign"},
+		{core.Heartbeats, "g.hb.worker-98"},
+		{core.Heartbeats, "g.hb.no-worker"},
+		{core.Assignments, "g.held.worker-98"},
+		{core.Assignments, "g.part.worker-98.1.1"},
+		{core.Assignments, "g.else"},
 	}[n.rng.IntN(7)]
 	val := [...]string{"", "{", `{"f":2,"inc":"later","n":1,"ttl":1000,"x":{"y":1}}`, "\x00\xff", `{"f":1,"inc":7}`, `[]`}[n.rng.IntN(6)]
 	rev, err := w.kv.Create(int(key.b), key.key, []byte(val))

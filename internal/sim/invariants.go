@@ -155,19 +155,19 @@ func (c *checker) wrote(p *Worker, op core.KV, _ uint64) {
 		case op.Verb == core.Create:
 			// The same again may come late, when it has been deleted.
 			if old, ok := c.created[op.Key]; ok && old != string(op.Val) {
-				c.fail("%s writes %s a second time, with other content", p.name, op.Key)
+				c.fail("I8: %s writes %s a second time, with other content", p.name, op.Key)
 			}
 			c.created[op.Key] = string(op.Val)
 		case op.Verb == core.Update:
-			c.fail("%s changes %s", p.name, op.Key)
+			c.fail("I8: %s changes %s", p.name, op.Key)
 		case op.Verb == core.Delete && c.named(op.Key):
-			c.fail("%s deletes %s, which the head names", p.name, op.Key)
+			c.fail("I4: %s deletes %s, which the head names", p.name, op.Key)
 		}
 	case "id":
 		c.idWritten(p, op, rest)
 	case "hb", "leader", "ticket", "held":
 	default:
-		c.fail("%s writes a key of an unknown kind: %s", p.name, op.Key)
+		c.fail("I13: %s writes a key of an unknown kind: %s", p.name, op.Key)
 	}
 }
 
@@ -268,6 +268,11 @@ func (c *checker) covers(p *Worker, cur published, old headValue) {
 		c.fail("I4: head %d.%d of %s names a list that no source gave: %q", cur.head.Term, cur.head.Version, p.name, cur.head.List)
 		return
 	}
+	if before := c.w.lists[old.List]; before != nil && !old.Rebuild && 2*len(list.IDs) < len(before.IDs) &&
+		c.w.now+c.w.jumped < list.since+p.cfg.MinRebalanceInterval*98/100 {
+		c.fail("I3: head %d.%d of %s takes %d partitions from the list, %v after a source first left them out",
+			cur.head.Term, cur.head.Version, p.name, len(before.IDs)-len(list.IDs), c.w.now-list.since)
+	}
 	for _, id := range list.IDs {
 		_, owned := cur.grants[id]
 		_, coming := cur.next[id]
@@ -292,7 +297,7 @@ func (c *checker) idWritten(p *Worker, op core.KV, id string) {
 	}
 	rec, err := parse[holderValue](op.Val)
 	if err != nil {
-		c.fail("%s writes id %s: %v", p.name, id, err)
+		c.fail("I9: %s writes id %s: %v", p.name, id, err)
 		return
 	}
 	nonce := nonceOf(rec.Inc)

@@ -132,24 +132,6 @@ func TestLongLease(t *testing.T) {
 	must(t, w, w.Settle())
 }
 
-// TestSeeds replays seeds that once found a mistake of the core.
-func TestSeeds(t *testing.T) {
-	for _, seed := range []uint64{
-		46,   // payloads were rolled back between their writing and that of the head
-		155,  // a heartbeat was lost, and its dead worker could not be revoked
-		189,  // a leader key rolled back: a follower took later revisions for old ones
-		237,  // ids were lost, and a newcomer took one that was in use
-		263,  // a worker had seen the very term that another one took to rebuild
-		1139, // a leader key was lost, and its leader went on to look for its own
-		326,  // the same, and the revision of the holder repeated
-	} {
-		w, _, err := simulate(run{seed: seed, trace: true})
-		if err != nil {
-			t.Errorf("seed %d: %v\n%s", seed, err, w.trace.Last())
-		}
-	}
-}
-
 // TestLossWhileALeaseEnds: a worker that lets go, since its lease has ended, when
 // it is asked what it holds, answers when it has let go.
 func TestLossWhileALeaseEnds(t *testing.T) {

@@ -17,6 +17,9 @@ func (c *checker) stepped(p *Worker, before core.Snapshot) {
 	if s.Term < before.Term || s.Term == before.Term && s.Version < before.Version {
 		c.fail("I2: %s obeys head %d.%d after %d.%d", p.name, s.Term, s.Version, before.Term, before.Version)
 	}
+	if s.State == core.Degraded && s.Leader {
+		c.fail("I10: %s leads although it is degraded", p.name)
+	}
 	if s.Worker != p.trusted {
 		c.trusts(p, s.Worker)
 	}
@@ -61,6 +64,14 @@ func (c *checker) handed(p *Worker, e core.Apply) {
 		c.fail("I12: %s puts assignment %d into force after %d", p.name, e.Seq, p.applySeq)
 	}
 	p.applySeq = e.Seq
+	if p.state == core.Degraded && p.snap.State == core.Degraded {
+		for _, o := range e.Owned {
+			if !slices.ContainsFunc(p.handed, func(had core.Owned) bool { return had.ID == o.ID }) {
+				c.fail("I10: %s begins with partition %s although it is degraded", p.name, o.ID)
+			}
+		}
+	}
+	p.handed = e.Owned
 	at := core.Token{Term: e.Term, Version: e.Version}
 	for i, o := range e.Owned {
 		if i > 0 && e.Owned[i-1].ID >= o.ID {
@@ -92,8 +103,8 @@ func (c *checker) ended(p *Worker, e core.Ended) {
 	if len(p.running) > 0 {
 		c.fail("I13: %s has ended and works on %d partitions", p.name, len(p.running))
 	}
-	for id, h := range c.holders {
-		if h.nonce == p.nonce() {
+	for _, id := range slices.Sorted(maps.Keys(c.holders)) {
+		if c.holders[id].nonce == p.nonce() {
 			c.fail("I13: %s has ended and holds id %s", p.name, id)
 		}
 	}
@@ -157,8 +168,14 @@ func (c *checker) leftOut(p *Worker, s seatValue) {
 		if c.w.now >= o.disturbed || !o.live && o.gone < o.troubled {
 			since = o.gone
 		}
-		if grace := p.cfg.EmergencyGracePeriod; now-since < least(grace) {
-			c.fail("I7: %s takes %s for dead %v after its trouble began; the grace is %v", p.name, s.Worker, c.w.now-since, grace)
+		// Its lease and the grace, from a heartbeat that may have been the last; or
+		// the time to reconnect and the grace, where probes tell.
+		wait := max(o.cfg.HeartbeatTTL, p.cfg.HeartbeatTTL) - o.cfg.HeartbeatInterval*12/10
+		if !c.w.cfg.Exclusive {
+			wait = min(wait, o.allowance)
+		}
+		if wait += p.cfg.EmergencyGracePeriod - 100*time.Millisecond; now-since < least(wait) {
+			c.fail("I7: %s takes %s for dead %v after its trouble began, and not %v", p.name, s.Worker, c.w.now-since, wait)
 		}
 	}
 }
@@ -178,14 +195,14 @@ func (p published) destinations() map[string]string {
 func (c *checker) moved(p *Worker, was, is published) {
 	old := was.destinations()
 	d := c.division[p]
-	any := false
+	moves := false
 	to := is.destinations()
 	for _, id := range slices.Sorted(maps.Keys(to)) {
 		from, ok := old[id]
 		if !ok || from == to[id] {
 			continue
 		}
-		any = true
+		moves = true
 		if d == nil || d.used {
 			c.fail("I7: head %d.%d of %s moves partition %s from %s to %s without a plan", is.head.Term, is.head.Version, p.name, id, from, to[id])
 			return
@@ -195,7 +212,7 @@ func (c *checker) moved(p *Worker, was, is published) {
 			return
 		}
 	}
-	if d != nil && any {
+	if d != nil && moves {
 		d.used = true
 	}
 }

@@ -3,4 +3,4 @@
 package sim
 
 // defaultSeeds is few under the race detector: a world is one goroutine.
-const defaultSeeds = 30
+const defaultSeeds = 10

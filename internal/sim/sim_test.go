@@ -201,7 +201,7 @@ func skipped(t *testing.T) map[int]bool {
 	for i := 1; i < 10_000; i++ {
 		skip[i] = true
 	}
-	for _, s := range strings.Split(*only, ",") {
+	for s := range strings.SplitSeq(*only, ",") {
 		i, err := strconv.Atoi(s)
 		if err != nil {
 			t.Fatal(err)
@@ -308,6 +308,18 @@ func TestSameSeedSameHistory(t *testing.T) {
 		c, _, errC := simulate(run{seed: seed})
 		if c.seen.Steps != a.seen.Steps || c.now != a.now || fmt.Sprint(errC) != fmt.Sprint(errA) {
 			t.Errorf("seed %d: without a trace, it differs: %d steps and %d", seed, a.seen.Steps, c.seen.Steps)
+		}
+	}
+}
+
+// TestShrink: what is left is what it takes.
+func TestShrink(t *testing.T) {
+	for _, need := range [][]int{{1}, {3, 7}, {20}, {1, 10, 20}} {
+		skip := Shrink(20, time.Now().Add(time.Minute), func(skip map[int]bool) bool {
+			return !slices.ContainsFunc(need, func(i int) bool { return skip[i] })
+		})
+		if got := left(20, skip); !slices.Equal(got, need) {
+			t.Errorf("left %v, need %v", got, need)
 		}
 	}
 }

@@ -69,10 +69,11 @@ type Worker struct {
 	stopWell bool          // when it was well
 	cleanEnd bool          // and it did so in good order
 
-	applySeq    uint64     // of the last Apply
-	answeredSeq uint64     // of the last one that was answered
-	state       core.State // as the last StateChanged told
-	trusted     string     // the id that it holds for its own
+	applySeq    uint64       // of the last Apply
+	answeredSeq uint64       // of the last one that was answered
+	state       core.State   // as the last StateChanged told
+	trusted     string       // the id that it holds for its own
+	handed      []core.Owned // by the last Apply
 }
 
 // Spawn starts a process on a host and in it a worker.
@@ -236,7 +237,7 @@ func (p *Worker) perform(e core.Effect) {
 		p.failed = true
 	case core.Refreshed:
 		if _, asked := p.refreshes[e.ID]; !asked {
-			w.check.fail("%s answers refresh %d, which nobody waits for", p.name, e.ID)
+			w.check.fail("I12: %s answers refresh %d, which nobody waits for", p.name, e.ID)
 		}
 		delete(p.refreshes, e.ID)
 	case core.StateChanged:
@@ -288,7 +289,7 @@ func (p *Worker) callSource(e core.Source) {
 func (p *Worker) callPlan(e core.Plan) {
 	w := p.world
 	if !slices.IsSorted(e.Workers) {
-		w.check.fail("%s plans for workers that are not sorted: %v", p.name, e.Workers)
+		w.check.fail("I7: %s plans for workers that are not sorted: %v", p.name, e.Workers)
 	}
 	w.check.asksPlan(p, e)
 	w.after(w.between(0, 20*time.Millisecond), func() {

@@ -35,7 +35,7 @@ type World struct {
 	watches [core.NumBuckets][]*watch
 	past    [core.NumBuckets]history
 	list    *core.List
-	lists   map[string]*core.List // by digest, all that ever were
+	lists   map[string]*listed // by digest, all that ever were
 	hosts   int
 	first   int // workers at the beginning
 	coming  int // processes about to be started
@@ -66,7 +66,7 @@ func NewWorld(cfg core.Config, seed uint64, partitions int) *World {
 		rng:   rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)),
 		kv:    kvtest.NewFake(int(core.NumBuckets)),
 		trace: newTrace(),
-		lists: map[string]*core.List{},
+		lists: map[string]*listed{},
 		seen:  newCoverage(),
 	}
 	w.latency = 3 * time.Millisecond
@@ -78,6 +78,12 @@ func NewWorld(cfg core.Config, seed uint64, partitions int) *World {
 	}
 	w.setList(ids, weights)
 	return w
+}
+
+// listed is a list, and since when sources give it.
+type listed struct {
+	*core.List
+	since time.Duration
 }
 
 // Now is the time since the world began.
@@ -182,6 +188,6 @@ func (w *World) Live() []*Worker {
 // setList changes what every source lists.
 func (w *World) setList(ids []string, weights []int64) {
 	w.list = newList(ids, weights)
-	w.lists[w.list.Digest] = w.list
+	w.lists[w.list.Digest] = &listed{w.list, w.now}
 	w.trace.add(w.now, "world", "source lists %d partitions, digest %s", len(ids), w.list.Digest)
 }
