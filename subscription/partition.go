@@ -37,8 +37,12 @@ type partition struct {
 	begun  sync.Once     // the stop
 	leaves time.Time     // when it was told to stop, before stopc is closed
 
-	mu   sync.Mutex
-	msgs jetstream.MessagesContext // what it pulls from, while it does
+	mu         sync.Mutex
+	msgs       jetstream.MessagesContext // what it pulls from, while it does
+	reconnects uint64                    // before it did
+	again      bool                      // msgs was stopped, for the pull to begin again
+
+	heard atomic.Bool // a delivery has come since msgs began
 
 	hands hands
 	acks  acks
@@ -116,6 +120,10 @@ func (p *partition) run() {
 		if err == nil {
 			break
 		}
+		if errors.Is(err, errPinUnknown) {
+			p.cfg.Logger.Info("pulling again: the pin may be lost", "partition", p.id)
+			continue
+		}
 		p.failed(fmt.Errorf("pull partition %s: %w", p.id, err))
 		if time.Since(began) > time.Minute {
 			n = 1
@@ -154,12 +162,14 @@ func (p *partition) serve() error {
 	if pinned(cons) {
 		opts = append(opts, jetstream.PullPriorityGroup(pinGroup))
 	}
+	p.heard.Store(false)
+	reconnects := p.js.Conn().Stats().Reconnects
 	msgs, err := cons.Messages(opts...)
 	if err != nil {
 		return err
 	}
 	p.mu.Lock()
-	p.msgs = msgs
+	p.msgs, p.reconnects, p.again = msgs, reconnects, false
 	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()
@@ -260,6 +270,31 @@ func (p *partition) next(cons jetstream.Consumer, msgs jetstream.MessagesContext
 	return msgs.Next()
 }
 
+// errPinUnknown is that a connection was lost before the first delivery came over
+// it. The server tells a pin with the first delivery of it. If that was lost, the
+// request that follows the reconnect comes without the pin, and waits until the
+// pin has expired.
+var errPinUnknown = errors.New("subscription: the connection was lost before the first delivery")
+
+// pullAgain has a partition begin again that may have missed its pin.
+func (p *partition) pullAgain() {
+	if p.heard.Load() {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.msgs != nil && !p.again && p.js.Conn().Stats().Reconnects != p.reconnects {
+		p.again = true
+		p.msgs.Stop()
+	}
+}
+
+func (p *partition) isPulledAgain() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.again
+}
+
 // pulled judges an error of Next: whether to go on, and if not, why.
 func (p *partition) pulled(err error) (bool, error) {
 	switch {
@@ -270,6 +305,8 @@ func (p *partition) pulled(err error) (bool, error) {
 		return true, nil
 	case p.isStopping():
 		return false, nil
+	case p.isPulledAgain():
+		return false, errPinUnknown
 	default:
 		return false, err
 	}
@@ -278,6 +315,7 @@ func (p *partition) pulled(err error) (bool, error) {
 // advance checks that a delivery is the next one. It reports whether the message
 // has not been completed before, and an error when one is missing before it.
 func (p *partition) advance(msg jetstream.Msg) (bool, error) {
+	p.heard.Store(true)
 	meta, err := msg.Metadata()
 	if err != nil {
 		return false, err

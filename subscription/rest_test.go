@@ -1,0 +1,34 @@
+package subscription
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/arloliu/parti"
+)
+
+// The first message of a partition, and with it the pin, is sent into a connection
+// from which nothing arrives any more. The partition goes on when there is another
+// connection, and not only when the pin has expired.
+func TestPinIsLost(t *testing.T) {
+	inWorld(t, jetstream.StreamConfig{}, func(t *testing.T, w *world) {
+		link := w.srv.NewLink(t)
+		h := w.helperOn(link.Connect(t, parti.NATSOptions()...), w.config(), w.plain)
+		w.assign(h, part("a"))
+		time.Sleep(20*time.Second + 300*time.Millisecond)
+		link.Blackhole()
+		w.publish(20, part("a"))                         // more than BatchSize: the pull is used up
+		time.Sleep(9*time.Second + 500*time.Millisecond) // pings have found out
+		link.Cut()
+		time.Sleep(100 * time.Millisecond)
+		link.Heal()
+		began := time.Now()
+		w.until(20)
+		if took := time.Since(began); took > 15*time.Second {
+			t.Errorf("the first message was completed %v after there was a connection again", took)
+		}
+		w.judge(0)
+	})
+}
