@@ -23,7 +23,7 @@ const (
 	// joinLimit bounds how long workers may take to join, and to leave.
 	joinLimit = time.Minute
 	// drainLimit bounds how long nothing may become less of what is left in the end.
-	drainLimit = time.Minute
+	drainLimit = 150 * time.Second
 	// warmup is how many messages one worker handles alone, before it is measured.
 	warmup = 3000
 )
