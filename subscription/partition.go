@@ -75,6 +75,7 @@ type position struct {
 	// take messages away: those of an owner that hangs, or that is cut off and
 	// not yet missed by the server. Zero when there are none.
 	contested time.Time
+	unlooked  bool // whether the server has the request
 }
 
 // stop has the partition take up nothing more; done is closed when what is in
@@ -120,8 +121,8 @@ func (p *partition) run() {
 		if err == nil {
 			break
 		}
-		if errors.Is(err, errPinUnknown) {
-			p.cfg.Logger.Info("pulling again: the pin may be lost", "partition", p.id)
+		if errors.Is(err, errPullAgain) {
+			p.cfg.Logger.Info("pulling again", "partition", p.id, "why", err)
 			continue
 		}
 		p.failed(fmt.Errorf("pull partition %s: %w", p.id, err))
@@ -163,6 +164,7 @@ func (p *partition) serve() error {
 		opts = append(opts, jetstream.PullPriorityGroup(pinGroup))
 	}
 	p.heard.Store(false)
+	p.position.unlooked = true
 	reconnects := p.js.Conn().Stats().Reconnects
 	msgs, err := cons.Messages(opts...)
 	if err != nil {
@@ -238,6 +240,10 @@ func (p *partition) serveOrdered(cons jetstream.Consumer, msgs jetstream.Message
 // message went to somebody else.
 const contestLook = 100 * time.Millisecond
 
+// firstWait is how long a first delivery is awaited before the server is asked
+// whether it has the request.
+const firstWait = 2 * time.Second
+
 // next returns the next delivery. While the partition is contested it notices
 // also without one that something was given to somebody else.
 func (p *partition) next(cons jetstream.Consumer, msgs jetstream.MessagesContext) (jetstream.Msg, error) {
@@ -267,16 +273,46 @@ func (p *partition) next(cons jetstream.Consumer, msgs jetstream.MessagesContext
 		p.cfg.Metrics.IncrementResync()
 		return nil, fmt.Errorf("%w: a delivery before %d went to somebody else", ErrDeliveryGap, info.Delivered.Consumer+1)
 	}
+	for at.unlooked && !p.heard.Load() {
+		if msg, err := p.firstLook(cons, msgs); msg != nil || err != nil {
+			return msg, err
+		}
+	}
 	return msgs.Next()
 }
 
-// errPinUnknown is that a connection was lost before the first delivery came over
-// it. The server tells a pin with the first delivery of it. If that was lost, the
+// firstLook waits a moment for the first delivery, and then asks the server whether
+// it has the request. A durable that has just been made, or has a new leader, may
+// not have been there for it, and nats.go says so only when heartbeats are missed.
+func (p *partition) firstLook(cons jetstream.Consumer, msgs jetstream.MessagesContext) (jetstream.Msg, error) {
+	msg, err := msgs.Next(jetstream.NextMaxWait(firstWait))
+	if !errors.Is(err, nats.ErrTimeout) {
+		return msg, err
+	}
+	ctx, cancel := context.WithTimeout(p.work, answerTimeout)
+	info, err := cons.Info(ctx)
+	cancel()
+	if err != nil {
+		return nil, nil //nolint:nilerr // it has no leader: ask again
+	}
+	if p.position.unlooked = false; info.NumWaiting > 0 {
+		return nil, nil
+	}
+	// What was sent to us before the answer has arrived before it.
+	if msg, err = msgs.Next(jetstream.NextMaxWait(time.Millisecond)); !errors.Is(err, nats.ErrTimeout) {
+		return msg, err
+	}
+	return nil, fmt.Errorf("%w: the server has no request", errPullAgain)
+}
+
+// errPullAgain has a partition begin again without a word to the user: the server
+// may not have its request, or may not answer it.
+var errPullAgain = errors.New("pull again")
+
+// pullAgain has a partition begin again that may have missed its pin. The server
+// tells that with the first delivery; if it was lost with the connection, the
 // request that follows the reconnect comes without the pin, and waits until the
 // pin has expired.
-var errPinUnknown = errors.New("subscription: the connection was lost before the first delivery")
-
-// pullAgain has a partition begin again that may have missed its pin.
 func (p *partition) pullAgain() {
 	if p.heard.Load() {
 		return
@@ -306,7 +342,7 @@ func (p *partition) pulled(err error) (bool, error) {
 	case p.isStopping():
 		return false, nil
 	case p.isPulledAgain():
-		return false, errPinUnknown
+		return false, fmt.Errorf("%w: the connection was lost before the first delivery", errPullAgain)
 	default:
 		return false, err
 	}

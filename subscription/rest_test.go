@@ -4,9 +4,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/arloliu/parti"
+	partitest "github.com/arloliu/parti/testing"
 )
 
 // The first message of a partition, and with it the pin, is sent into a connection
@@ -31,4 +34,28 @@ func TestPinIsLost(t *testing.T) {
 		}
 		w.judge(0)
 	})
+}
+
+// A request that the server has never had is sent again when it is missed, and not
+// only when heartbeats are. Here the right to pull comes too late.
+func TestPullIsLost(t *testing.T) {
+	users := partitest.WithServerOptions(func(o *server.Options) {
+		o.Users = []*server.User{{Username: "admin", Password: "a"}, {Username: "worker", Password: "w"}}
+		o.Users[1].Permissions = &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"$JS.API.CONSUMER.MSG.NEXT.>"}}}
+		o.NoAuthUser = "admin"
+	})
+	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+		w := newWorld(t, srv, jetstream.StreamConfig{})
+		h := w.helperOn(w.srv.Connect(t, nats.UserInfo("worker", "w")), w.config(), w.plain)
+		w.assign(h, part("a"))
+		time.Sleep(time.Second)
+		w.srv.Reload(func(o *server.Options) { o.Users[1].Permissions = &server.Permissions{} })
+		w.publish(3, part("a"))
+		began := time.Now()
+		w.until(3)
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("the first message was completed %v after that was possible", took)
+		}
+		w.judge(0)
+	}, users)
 }
