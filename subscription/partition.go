@@ -40,6 +40,7 @@ type partition struct {
 	mu         sync.Mutex
 	msgs       jetstream.MessagesContext // what it pulls from, while it does
 	reconnects uint64                    // before it did
+	missed     time.Time                 // since when there is another connection
 	again      bool                      // msgs was stopped, for the pull to begin again
 
 	heard atomic.Bool // a delivery has come since msgs began
@@ -75,7 +76,8 @@ type position struct {
 	// take messages away: those of an owner that hangs, or that is cut off and
 	// not yet missed by the server. Zero when there are none.
 	contested time.Time
-	unlooked  bool // whether the server has the request
+	unlooked  bool   // whether the server has the request
+	pin       string // of the last delivery
 }
 
 // stop has the partition take up nothing more; done is closed when what is in
@@ -171,7 +173,7 @@ func (p *partition) serve() error {
 		return err
 	}
 	p.mu.Lock()
-	p.msgs, p.reconnects, p.again = msgs, reconnects, false
+	p.msgs, p.reconnects, p.missed, p.again = msgs, reconnects, time.Time{}, false
 	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()
@@ -319,11 +321,21 @@ func (p *partition) pullAgain() {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.msgs != nil && !p.again && p.js.Conn().Stats().Reconnects != p.reconnects {
+	if p.msgs == nil || p.again || p.js.Conn().Stats().Reconnects == p.reconnects {
+		return
+	}
+	if p.missed.IsZero() {
+		p.missed = time.Now()
+	}
+	if time.Since(p.missed) >= pinWait {
 		p.again = true
 		p.msgs.Stop()
 	}
 }
+
+// pinWait is how long after a reconnect nothing must have come. An owner that was
+// replaced meanwhile is told so by then: it must not take the pin from the next.
+const pinWait = 5 * time.Second
 
 func (p *partition) isPulledAgain() bool {
 	p.mu.Lock()
@@ -352,6 +364,7 @@ func (p *partition) pulled(err error) (bool, error) {
 // has not been completed before, and an error when one is missing before it.
 func (p *partition) advance(msg jetstream.Msg) (bool, error) {
 	p.heard.Store(true)
+	p.position.pin = msg.Headers().Get(pinHeader)
 	meta, err := msg.Metadata()
 	if err != nil {
 		return false, err

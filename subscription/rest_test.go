@@ -1,6 +1,8 @@
 package subscription
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -58,4 +60,40 @@ func TestPullIsLost(t *testing.T) {
 		}
 		w.judge(0)
 	}, users)
+}
+
+// An owner that was taken for dead, and wakes, gives nothing back: the durable is
+// its successor's, whose acknowledgements a reset would make void.
+func TestReplacedOwnerGivesNothingBack(t *testing.T) {
+	inWorld(t, jetstream.StreamConfig{}, func(t *testing.T, w *world) {
+		asleep, awake := make(chan struct{}), make(chan struct{})
+		old := w.helper(w.config(), func(context.Context, jetstream.Msg) error {
+			close(asleep)
+			<-awake
+			return errors.New("the store knows a newer token")
+		})
+		halfway, goOn := make(chan struct{}), make(chan struct{})
+		next := w.helper(w.config(), func(ctx context.Context, msg jetstream.Msg) error {
+			if _, n := number(msg); n == 10 {
+				close(halfway)
+				<-goOn
+			}
+			return w.plain(ctx, msg)
+		})
+		w.publish(40, part("a"))
+		w.assign(old, part("a"))
+		<-asleep
+		w.assign(next, part("a"))
+		<-halfway
+		before := w.count(ErrDeliveryGap) // one went to a request that the old one left behind
+		close(awake)
+		w.assign(old)
+		close(goOn)
+		w.until(40)
+		settle()
+		if n := w.count(ErrDeliveryGap); n > before {
+			t.Error("the durable was reset under its owner")
+		}
+		w.judge(0)
+	})
 }
