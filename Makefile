@@ -13,8 +13,11 @@ MOVES ?= 10000
 KILLS ?= 30
 SEED ?= 1
 PAIRS ?= 9
+FAULTS ?= 200
+# The last patch versions of the servers that make compat tries.
+SERVERS ?= 2.9.25,2.10.29,2.11.17,2.12.15,2.14.9,2.15.2
 
-.PHONY: help demo bench-fleet test wall check observe sim mutants model soak soak-kills soak-r3 bench bench-compare bench-goals bench-scale bench-throughput fuzz vuln lint fmt clean fmt-check tidy vet race nested
+.PHONY: help demo bench-fleet test wall check observe sim mutants model soak soak-kills soak-r3 chaos compat bench bench-compare bench-goals bench-scale bench-throughput fuzz vuln lint fmt clean fmt-check tidy vet race nested
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -53,6 +56,12 @@ soak-kills: ## kill KILLS workers under load
 
 soak-r3: ## move partitions on three nodes, and restart the one that leads the stream
 	go test ./test/soak -count=1 -timeout=0 -v -run '^TestR3$$' -args -r3 -seed=$(SEED)
+
+chaos: ## break workers, their network and the servers FAULTS times (make chaos FAULTS=30 SEED=1)
+	cd test/chaos && go test . -count=1 -timeout=0 -v -run '^TestChaos$$' -args -faults=$(FAULTS) -seed=$(SEED)
+
+compat: ## conformance, moves and a short chaos on the versions of nats-server named by SERVERS
+	go test ./test/compat -count=1 -timeout=0 -v -run '^TestMatrix$$' -args -versions=$(SERVERS) -seed=$(SEED)
 
 bench: ## benchmarks; compare two outputs with `make benchstat A=old B=new`
 	go test -run '^$$' -bench . -benchmem ./...

@@ -36,6 +36,9 @@ func askCapabilities(ctx context.Context, js jetstream.JetStream) (capabilities,
 // pinGroup is the priority group of every durable that is pinned to its owner.
 const pinGroup = "owner"
 
+// pinHeader tells with every delivery to whom the durable is pinned.
+const pinHeader = "Nats-Pin-Id"
+
 // pinnedTTL is how long a pin outlives the last pull of its holder. A new owner
 // does not wait for it.
 const pinnedTTL = 2 * pullExpiry

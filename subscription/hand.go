@@ -126,6 +126,7 @@ func (k *keeper) stop() {
 
 // keep is the keeper's visit to a partition.
 func (p *partition) keep(every time.Duration) {
+	p.pullAgain()
 	for _, h := range p.hands.list() {
 		if p.isRevoked() {
 			return // the server may give its messages to the next owner

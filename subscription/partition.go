@@ -37,8 +37,13 @@ type partition struct {
 	begun  sync.Once     // the stop
 	leaves time.Time     // when it was told to stop, before stopc is closed
 
-	mu   sync.Mutex
-	msgs jetstream.MessagesContext // what it pulls from, while it does
+	mu         sync.Mutex
+	msgs       jetstream.MessagesContext // what it pulls from, while it does
+	reconnects uint64                    // before it did
+	missed     time.Time                 // since when there is another connection
+	again      bool                      // msgs was stopped, for the pull to begin again
+
+	heard atomic.Bool // a delivery has come since msgs began
 
 	hands hands
 	acks  acks
@@ -71,6 +76,8 @@ type position struct {
 	// take messages away: those of an owner that hangs, or that is cut off and
 	// not yet missed by the server. Zero when there are none.
 	contested time.Time
+	unlooked  bool   // whether the server has the request
+	pin       string // of the last delivery
 }
 
 // stop has the partition take up nothing more; done is closed when what is in
@@ -116,6 +123,10 @@ func (p *partition) run() {
 		if err == nil {
 			break
 		}
+		if errors.Is(err, errPullAgain) {
+			p.cfg.Logger.Info("pulling again", "partition", p.id, "why", err)
+			continue
+		}
 		p.failed(fmt.Errorf("pull partition %s: %w", p.id, err))
 		if time.Since(began) > time.Minute {
 			n = 1
@@ -154,12 +165,15 @@ func (p *partition) serve() error {
 	if pinned(cons) {
 		opts = append(opts, jetstream.PullPriorityGroup(pinGroup))
 	}
+	p.heard.Store(false)
+	p.position.unlooked = true
+	reconnects := p.js.Conn().Stats().Reconnects
 	msgs, err := cons.Messages(opts...)
 	if err != nil {
 		return err
 	}
 	p.mu.Lock()
-	p.msgs = msgs
+	p.msgs, p.reconnects, p.missed, p.again = msgs, reconnects, time.Time{}, false
 	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()
@@ -228,6 +242,10 @@ func (p *partition) serveOrdered(cons jetstream.Consumer, msgs jetstream.Message
 // message went to somebody else.
 const contestLook = 100 * time.Millisecond
 
+// firstWait is how long a first delivery is awaited before the server is asked
+// whether it has the request.
+const firstWait = 2 * time.Second
+
 // next returns the next delivery. While the partition is contested it notices
 // also without one that something was given to somebody else.
 func (p *partition) next(cons jetstream.Consumer, msgs jetstream.MessagesContext) (jetstream.Msg, error) {
@@ -257,7 +275,72 @@ func (p *partition) next(cons jetstream.Consumer, msgs jetstream.MessagesContext
 		p.cfg.Metrics.IncrementResync()
 		return nil, fmt.Errorf("%w: a delivery before %d went to somebody else", ErrDeliveryGap, info.Delivered.Consumer+1)
 	}
+	for at.unlooked && !p.heard.Load() {
+		if msg, err := p.firstLook(cons, msgs); msg != nil || err != nil {
+			return msg, err
+		}
+	}
 	return msgs.Next()
+}
+
+// firstLook waits a moment for the first delivery, and then asks the server whether
+// it has the request. A durable that has just been made, or has a new leader, may
+// not have been there for it, and nats.go says so only when heartbeats are missed.
+func (p *partition) firstLook(cons jetstream.Consumer, msgs jetstream.MessagesContext) (jetstream.Msg, error) {
+	msg, err := msgs.Next(jetstream.NextMaxWait(firstWait))
+	if !errors.Is(err, nats.ErrTimeout) {
+		return msg, err
+	}
+	ctx, cancel := context.WithTimeout(p.work, answerTimeout)
+	info, err := cons.Info(ctx)
+	cancel()
+	if err != nil {
+		return nil, nil //nolint:nilerr // it has no leader: ask again
+	}
+	if p.position.unlooked = false; info.NumWaiting > 0 {
+		return nil, nil
+	}
+	// What was sent to us before the answer has arrived before it.
+	if msg, err = msgs.Next(jetstream.NextMaxWait(time.Millisecond)); !errors.Is(err, nats.ErrTimeout) {
+		return msg, err
+	}
+	return nil, fmt.Errorf("%w: the server has no request", errPullAgain)
+}
+
+// errPullAgain has a partition begin again without a word to the user: the server
+// may not have its request, or may not answer it.
+var errPullAgain = errors.New("pull again")
+
+// pullAgain has a partition begin again that may have missed its pin. The server
+// tells that with the first delivery; if it was lost with the connection, the
+// request that follows the reconnect comes without the pin, and waits until the
+// pin has expired.
+func (p *partition) pullAgain() {
+	if p.heard.Load() {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.msgs == nil || p.again || p.js.Conn().Stats().Reconnects == p.reconnects {
+		return
+	}
+	if p.missed.IsZero() {
+		p.missed = time.Now()
+	}
+	if time.Since(p.missed) >= pinWait {
+		p.again = true
+		p.msgs.Stop()
+	}
+}
+
+// pinWait is how long after a reconnect nothing must have come. An owner that was
+// replaced meanwhile is told so by then: it must not take the pin from the next.
+const pinWait = 5 * time.Second
+
+func (p *partition) isPulledAgain() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.again
 }
 
 // pulled judges an error of Next: whether to go on, and if not, why.
@@ -270,6 +353,8 @@ func (p *partition) pulled(err error) (bool, error) {
 		return true, nil
 	case p.isStopping():
 		return false, nil
+	case p.isPulledAgain():
+		return false, fmt.Errorf("%w: the connection was lost before the first delivery", errPullAgain)
 	default:
 		return false, err
 	}
@@ -278,6 +363,8 @@ func (p *partition) pulled(err error) (bool, error) {
 // advance checks that a delivery is the next one. It reports whether the message
 // has not been completed before, and an error when one is missing before it.
 func (p *partition) advance(msg jetstream.Msg) (bool, error) {
+	p.heard.Store(true)
+	p.position.pin = msg.Headers().Get(pinHeader)
 	meta, err := msg.Metadata()
 	if err != nil {
 		return false, err

@@ -100,6 +100,9 @@ func (p *partition) letGo(left []jetstream.Msg) {
 	// it, so that going back there gives back exactly what is left. It does not
 	// count as a delivery, and the server answers.
 	if p.can.reset && !p.cfg.Unordered {
+		if p.isReplaced() {
+			return
+		}
 		if p.insist("reset", func(ctx context.Context) error {
 			_, err := p.js.ResetConsumer(ctx, p.cfg.StreamName, p.durable)
 			return unlessGone(err)
@@ -118,6 +121,30 @@ func (p *partition) letGo(left []jetstream.Msg) {
 		}
 	}
 	p.insist("hand back", func(ctx context.Context) error { return p.js.Conn().FlushWithContext(ctx) })
+}
+
+// isReplaced tells whether the durable is somebody else's by now, as it is when this
+// process was suspended for so long that it was taken for dead: it is pinned to
+// another. What is left is not ours to give back then, and a reset would make void
+// what the next owner has acknowledged.
+func (p *partition) isReplaced() (replaced bool) {
+	if p.position.pin == "" {
+		return false
+	}
+	p.insist("hand back", func(ctx context.Context) error {
+		cons, err := p.js.Consumer(ctx, p.cfg.StreamName, p.durable)
+		if err != nil {
+			return unlessGone(err)
+		}
+		for _, g := range cons.CachedInfo().PriorityGroups {
+			replaced = g.PinnedClientID != "" && g.PinnedClientID != p.position.pin
+		}
+		return nil
+	})
+	if replaced {
+		p.cfg.Logger.Info("nothing handed back: the durable has another owner", "partition", p.id)
+	}
+	return replaced
 }
 
 // confirm waits for the answers to what was acknowledged. A durable that has been

@@ -27,6 +27,7 @@ func (p *partition) serveUnordered(msgs jetstream.MessagesContext) error {
 			running.Wait()
 			return err
 		}
+		p.heard.Store(true)
 		p.stats.delivered(meta)
 		// What waits here for longer than AckWait comes a second time.
 		fresh, done := known.add(meta.Sequence.Stream)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/arloliu/parti/test/internal/crew"
 	"github.com/arloliu/parti/test/soak/oracle"
 )
 
@@ -17,7 +18,7 @@ import (
 type backlog struct {
 	js        jetstream.JetStream
 	stream    jetstream.Stream
-	own       *journal
+	own       *crew.Journal
 	published []int
 	retry     bool // what is not acknowledged is published again; the server drops doubles
 }
@@ -46,7 +47,7 @@ func (b *backlog) fill(ctx context.Context, want int) error {
 	for part, n := range waiting {
 		if n < want {
 			b.published[part] += want - n
-			b.own.add(oracle.Record{Kind: oracle.Published, Part: part, N: b.published[part]})
+			b.own.Add(oracle.Record{Kind: oracle.Published, Part: part, N: b.published[part]})
 		}
 	}
 	return nil
@@ -144,7 +145,7 @@ func (b *backlog) left(ctx context.Context) error {
 			n = max(n, int(info.State.Subjects[subjectOf(part)]))
 		}
 		if n > 0 {
-			b.own.add(oracle.Record{Kind: oracle.Left, Part: part, N: n})
+			b.own.Add(oracle.Record{Kind: oracle.Left, Part: part, N: n})
 		}
 	}
 	return nil

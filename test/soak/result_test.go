@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/arloliu/parti/test/internal/crew"
 	"github.com/arloliu/parti/test/soak/oracle"
 )
 
@@ -76,11 +77,11 @@ func (r *result) orphans() string {
 		if o.Killed != killed {
 			killed = o.Killed
 			_, _ = fmt.Fprintf(&b, "\nprocess %d killed, granted again from %s on; first messages after the grant:",
-				o.From, short(time.Duration(o.Granted-o.Killed)))
+				o.From, crew.Short(time.Duration(o.Granted-o.Killed)))
 		}
 		first := "never"
 		if o.First != 0 {
-			first = short(time.Duration(o.First - o.Granted))
+			first = crew.Short(time.Duration(o.First - o.Granted))
 		}
 		_, _ = fmt.Fprintf(&b, " %s %s", partitionKey(o.Part), first)
 		if o.Excused > 0 {
@@ -158,20 +159,20 @@ func table(results []*result) string {
 	row("doubled, ack unanswered", func(r *result) string { return number(r.Excused) })
 	row("most in a partition", func(r *result) string { return number(r.mostExcused()) })
 	row("token not known", func(r *result) string { return number(r.NoToken) })
-	row("pause of moved p50", func(r *result) string { return short(at(r.pauses(false), 50)) })
-	row("p99", func(r *result) string { return short(at(r.pauses(false), 99)) })
-	row("worst", func(r *result) string { return short(at(r.pauses(false), 100)) })
-	row("pause when re-planned p50", func(r *result) string { return short(at(r.pauses(true), 50)) })
-	row("p99", func(r *result) string { return short(at(r.pauses(true), 99)) })
-	row("others, nothing moves p50", func(r *result) string { return short(at(r.Calm, 50)) })
-	row("p99", func(r *result) string { return short(at(r.Calm, 99)) })
-	row("others, while moves p50", func(r *result) string { return short(at(r.Moving, 50)) })
-	row("p99", func(r *result) string { return short(at(r.Moving, 99)) })
+	row("pause of moved p50", func(r *result) string { return crew.Short(crew.At(r.pauses(false), 50)) })
+	row("p99", func(r *result) string { return crew.Short(crew.At(r.pauses(false), 99)) })
+	row("worst", func(r *result) string { return crew.Short(crew.At(r.pauses(false), 100)) })
+	row("pause when re-planned p50", func(r *result) string { return crew.Short(crew.At(r.pauses(true), 50)) })
+	row("p99", func(r *result) string { return crew.Short(crew.At(r.pauses(true), 99)) })
+	row("others, nothing moves p50", func(r *result) string { return crew.Short(crew.At(r.Calm, 50)) })
+	row("p99", func(r *result) string { return crew.Short(crew.At(r.Calm, 99)) })
+	row("others, while moves p50", func(r *result) string { return crew.Short(crew.At(r.Moving, 50)) })
+	row("p99", func(r *result) string { return crew.Short(crew.At(r.Moving, 99)) })
 	row("orphaned partitions", func(r *result) string { return number(len(r.Orphans)) })
-	row("kill to grant p50", func(r *result) string { _, g := r.firsts(); return short(at(g, 50)) })
-	row("grant to first message p50", func(r *result) string { f, _ := r.firsts(); return short(at(f, 50)) })
-	row("worst", func(r *result) string { f, _ := r.firsts(); return short(at(f, 100)) })
-	row("worst stall of the machine", func(r *result) string { return short(r.stall) })
+	row("kill to grant p50", func(r *result) string { _, g := r.firsts(); return crew.Short(crew.At(g, 50)) })
+	row("grant to first message p50", func(r *result) string { f, _ := r.firsts(); return crew.Short(crew.At(f, 50)) })
+	row("worst", func(r *result) string { f, _ := r.firsts(); return crew.Short(crew.At(f, 100)) })
+	row("worst stall of the machine", func(r *result) string { return crew.Short(r.stall) })
 	row("took", func(r *result) string { return r.took.Round(100 * time.Millisecond).String() })
 	_ = w.Flush()
 	for _, r := range results {
@@ -180,24 +181,4 @@ func table(results []*result) string {
 		}
 	}
 	return b.String()
-}
-
-// at returns a percentile.
-func at(all []time.Duration, percent int) time.Duration {
-	if len(all) == 0 {
-		return -1
-	}
-	all = slices.Sorted(slices.Values(all))
-	return all[min(len(all)-1, len(all)*percent/100)]
-}
-
-func short(d time.Duration) string {
-	switch {
-	case d < 0:
-		return "-"
-	case d < 10*time.Millisecond:
-		return d.Round(10 * time.Microsecond).String()
-	default:
-		return d.Round(100 * time.Microsecond).String()
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 
 	"github.com/arloliu/parti"
 	"github.com/arloliu/parti/subscription"
+	"github.com/arloliu/parti/test/internal/crew"
 	"github.com/arloliu/parti/test/soak/oracle"
 	partitest "github.com/arloliu/parti/testing"
 )
@@ -61,15 +63,15 @@ type run struct {
 	url     string
 	dir     string
 	rng     *rand.Rand
-	fleet   *fleet
+	fleet   *crew.Fleet
 	backlog *backlog
-	own     *journal
+	own     *crew.Journal
 	kv      jetstream.KeyValue
 	js      jetstream.JetStream
 	targets []int
 	leaders []int // processes killed while they led
 	took    time.Duration
-	stalls  *stalls
+	stalls  *crew.Stalls
 }
 
 // runForm makes one run and returns what its history comes to.
@@ -77,7 +79,7 @@ func runForm(t *testing.T, f form, url string, nc *nats.Conn) *result {
 	t.Helper()
 	began := time.Now()
 	dir := historyDir(t, f.name)
-	file, err := os.Create(historyFile(dir, 0))
+	file, err := crew.OpenHistory(dir, 0)
 	must(t, err)
 	defer func() { _ = file.Close() }()
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(2000), jetstream.WithPublishAsyncTimeout(30*time.Second))
@@ -85,7 +87,7 @@ func runForm(t *testing.T, f form, url string, nc *nats.Conn) *result {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute+time.Duration(f.moves)*300*time.Millisecond)
 	defer cancel()
 	r := &run{
-		form: f, t: t, ctx: ctx, url: url, dir: dir, js: js, own: &journal{file: file, out: io.Discard},
+		form: f, t: t, ctx: ctx, url: url, dir: dir, js: js, own: crew.NewJournal(file, io.Discard),
 		rng: rand.New(rand.NewPCG(f.seed, 0)), targets: make([]int, f.partitions),
 	}
 	must(t, r.prepare())
@@ -93,16 +95,20 @@ func runForm(t *testing.T, f form, url string, nc *nats.Conn) *result {
 	if f.storage == jetstream.MemoryStorage {
 		storage = parti.StorageMemory
 	}
-	r.fleet = newFleet(spec{
-		URL: url, Dir: dir, Partitions: f.partitions, Replicas: f.replicas, Storage: storage, Seed: f.seed, Layout: f.layout,
-	}, r.own)
-	r.stalls = watchStalls()
+	r.fleet = crew.NewFleet(asWorker, f.partitions, r.own, func(proc int) (string, error) {
+		line, err := json.Marshal(spec{
+			URL: url, Dir: dir, Proc: proc, Partitions: f.partitions, Replicas: f.replicas, Storage: storage, Seed: f.seed, Layout: f.layout,
+		})
+		return string(line), err
+	})
+	r.fleet.Heard = r.heard
+	r.stalls = crew.WatchStalls()
 	err = r.play()
-	r.stalls.end()
+	r.stalls.End()
 	if err != nil {
 		err = fmt.Errorf("%w\n%s", err, r.status())
 	}
-	if endErr := r.fleet.end(3 * handoffTimeout); err == nil {
+	if endErr := r.fleet.End(3 * handoffTimeout); err == nil {
 		err = endErr
 	}
 	r.took = time.Since(began)
@@ -148,19 +154,19 @@ func (r *run) publishTargets() error {
 // play is the run itself.
 func (r *run) play() error {
 	for range r.workers {
-		if _, err := r.fleet.start(); err != nil {
+		if _, err := r.fleet.Start(); err != nil {
 			return err
 		}
 	}
-	if err := r.until("the fleet is complete", settleLimit, func() bool { return len(r.fleet.live()) == r.workers && r.fleet.settled(r.targets) }); err != nil {
+	if err := r.until("the fleet is complete", settleLimit, func() bool { return len(r.fleet.Live()) == r.workers && settled(r.fleet, r.targets) }); err != nil {
 		return err
 	}
 	if err := r.backlog.fill(r.ctx, r.waiting+slack); err != nil {
 		return err
 	}
 	acts := r.schedule()
-	for r.fleet.moved < r.moves || len(acts) > 0 {
-		for len(acts) > 0 && r.fleet.moved >= acts[0].at {
+	for r.fleet.Moved < r.moves || len(acts) > 0 {
+		for len(acts) > 0 && r.fleet.Moved >= acts[0].at {
 			act := acts[0].do
 			acts = acts[1:]
 			if err := act(); err != nil {
@@ -241,7 +247,7 @@ func (r *run) think() error {
 
 // retarget gives partitions another target each.
 func (r *run) retarget(parts []int) {
-	numbers := r.fleet.numbers()
+	numbers := r.fleet.Numbers()
 	for _, p := range parts {
 		now := ownerOf(p, r.targets[p], numbers)
 		others := slices.DeleteFunc(slices.Clone(numbers), func(n int) bool { return n == now })
@@ -261,19 +267,19 @@ func (r *run) refresh() error {
 }
 
 func (r *run) ask() error {
-	live := r.fleet.live()
-	p := r.fleet.leader()
+	live := r.fleet.Live()
+	p := r.fleet.Leader()
 	if p == nil || r.rng.IntN(5) == 0 {
 		p = live[r.rng.IntN(len(live))]
 	}
-	p.asked++
-	return p.say(cmdRefresh)
+	p.Asked++
+	return p.Say(cmdRefresh)
 }
 
 // answered waits until all refreshes are answered, by whoever lives.
 func (r *run) answered() error {
 	return r.until("the refresh is answered", settleLimit, func() bool {
-		return !slices.ContainsFunc(r.fleet.live(), func(p *process) bool { return p.asked > 0 })
+		return !slices.ContainsFunc(r.fleet.Live(), func(p *crew.Process) bool { return p.Asked > 0 })
 	})
 }
 
@@ -281,7 +287,7 @@ func (r *run) answered() error {
 func (r *run) settle() error {
 	again := time.Now().Add(askAgain)
 	return r.until("every partition is where it is to be", settleLimit, func() bool {
-		if r.fleet.settled(r.targets) {
+		if settled(r.fleet, r.targets) {
 			return true
 		}
 		if time.Now().After(again) {
@@ -299,8 +305,8 @@ func (r *run) until(what string, limit time.Duration, cond func() bool) error {
 	defer tick.Stop()
 	for !cond() {
 		select {
-		case ev := <-r.fleet.events:
-			if err := r.fleet.take(ev); err != nil {
+		case ev := <-r.fleet.Events:
+			if err := r.fleet.Take(ev); err != nil {
 				return err
 			}
 		case <-tick.C:
@@ -316,8 +322,8 @@ func (r *run) until(what string, limit time.Duration, cond func() bool) error {
 // finish has handlers take no time, waits until nothing is left to handle, and
 // asks the server whether that is so.
 func (r *run) finish() error {
-	for _, p := range r.fleet.live() {
-		if err := p.say(cmdFast); err != nil {
+	for _, p := range r.fleet.Live() {
+		if err := p.Say(cmdFast); err != nil {
 			return err
 		}
 	}
@@ -338,44 +344,48 @@ func (r *run) finish() error {
 		return err
 	}
 	if stuck != nil {
-		r.own.say("%v", stuck) // what is left is judged
+		r.own.Say("%v", stuck) // what is left is judged
 	}
 	return r.backlog.left(r.ctx)
 }
 
 func (r *run) status() string {
-	s := fmt.Sprintf("moved %d of %d; live workers %v", r.fleet.moved, r.moves, r.fleet.numbers())
-	numbers := r.fleet.numbers()
+	s := fmt.Sprintf("moved %d of %d; live workers %v", r.fleet.Moved, r.moves, r.fleet.Numbers())
+	numbers := r.fleet.Numbers()
 	for part, target := range r.targets {
 		want := ownerOf(part, target, numbers)
-		if p := r.fleet.procs[r.fleet.owner[part]]; p == nil || p.number != want {
-			s += fmt.Sprintf("\n  partition %d is owned by process %d, want worker %d", part, r.fleet.owner[part], want)
+		if p := r.fleet.Procs[r.fleet.Owner[part]]; p == nil || p.Number != want {
+			s += fmt.Sprintf("\n  partition %d is owned by process %d, want worker %d", part, r.fleet.Owner[part], want)
 		}
 	}
 	return s
 }
 
+// heard takes what only this fleet says.
+func (r *run) heard(p *crew.Process, rec oracle.Record) bool {
+	switch {
+	case rec.Text == sayLeader:
+		p.Leader = rec.N == 1
+	case strings.HasPrefix(rec.Text, sayRefreshed):
+		p.Asked--
+		return rec.Text == sayRefreshed
+	default:
+		return false
+	}
+	return true
+}
+
 // judge reads all histories.
 func (r *run) judge() *result {
-	var records []oracle.Record
-	for proc := range r.fleet.n + 1 {
-		f, err := os.Open(historyFile(r.dir, proc))
-		if os.IsNotExist(err) {
-			continue // ended before it began
-		}
-		must(r.t, err)
-		recs, err := oracle.Read(f, proc)
-		_ = f.Close()
-		must(r.t, err)
-		records = append(records, recs...)
-	}
+	records, err := crew.ReadHistories(r.dir, r.fleet.N)
+	must(r.t, err)
 	v := oracle.Judge(r.partitions, records)
 	for i := range v.Orphans {
 		for _, l := range r.leaders {
 			v.Orphans[i].Leader = v.Orphans[i].Leader || v.Orphans[i].From == l
 		}
 	}
-	res := &result{form: r.form, Verdict: v, took: r.took, notes: r.fleet.notes, dir: r.dir, kills: len(r.leaders), stall: r.stalls.worst}
+	res := &result{form: r.form, Verdict: v, took: r.took, notes: r.fleet.Notes, dir: r.dir, kills: len(r.leaders), stall: r.stalls.Worst}
 	return res
 }
 
@@ -407,9 +417,17 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// onServer runs a form on a server of its own.
+// onServer runs a form on a server of its own: an embedded one, or the program that
+// PARTI_NATS_SERVER names.
 func onServer(t *testing.T, f form) *result {
 	t.Helper()
+	if binary := os.Getenv(crew.ServerVariable); binary != "" {
+		servers := crew.StartTestServers(t, binary, 1)
+		nc, err := nats.Connect(servers.URLs())
+		must(t, err)
+		defer nc.Close()
+		return runForm(t, f, servers.URLs(), nc)
+	}
 	srv := partitest.StartServer(t)
 	return runForm(t, f, srv.URL(), srv.Connect(t))
 }

@@ -128,7 +128,7 @@ func restartLeader(r *run, cluster *partitest.Cluster) error {
 		return fmt.Errorf("the stream has the leader %q, which is none of ours", info.Cluster.Leader)
 	}
 	if err := r.batch(func() error {
-		r.own.add(oracle.Record{Kind: oracle.OutageBegan})
+		r.own.Add(oracle.Record{Kind: oracle.OutageBegan})
 		cluster.StopNode(i)
 		return nil
 	}); err != nil {
@@ -139,6 +139,6 @@ func restartLeader(r *run, cluster *partitest.Cluster) error {
 	}
 	cluster.RestartNode(i)
 	err = r.batch(nil)
-	r.own.add(oracle.Record{Kind: oracle.OutageEnded})
+	r.own.Add(oracle.Record{Kind: oracle.OutageEnded})
 	return err
 }

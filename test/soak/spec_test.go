@@ -6,7 +6,6 @@ package soak
 import (
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
 	"time"
 
 	"github.com/arloliu/parti"
@@ -75,9 +74,6 @@ func (s spec) durable() subscription.DurableConfig {
 func partitionKey(p int) string  { return fmt.Sprintf("p%03d", p) }
 func partitionOf(key string) int { var p int; _, _ = fmt.Sscanf(key, "p%d", &p); return p }
 func subjectOf(p int) string     { return "work." + partitionKey(p) }
-func historyFile(dir string, proc int) string {
-	return filepath.Join(dir, fmt.Sprintf("process-%03d.history", proc))
-}
 
 // chance is what the seed decides about one message. It does not depend on who
 // handles it.

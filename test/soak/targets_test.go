@@ -6,12 +6,11 @@ import (
 	"fmt"
 	"hash/fnv"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/arloliu/parti"
+	"github.com/arloliu/parti/test/internal/crew"
 	"github.com/arloliu/parti/test/soak/oracle"
 )
 
@@ -110,10 +109,21 @@ func ownerOf(part, target int, workers []int) int {
 }
 
 func workerNumber(id string) (int, error) {
-	_, n, _ := strings.Cut(id, "-")
-	number, err := strconv.Atoi(n)
-	if err != nil {
-		return 0, fmt.Errorf("worker id %q: %w", id, err)
+	number := crew.WorkerNumber(id)
+	if number < 0 {
+		return 0, fmt.Errorf("worker id %q has no number", id)
 	}
 	return number, nil
+}
+
+// settled tells whether every partition is where its target says.
+func settled(f *crew.Fleet, targets []int) bool {
+	numbers := f.Numbers()
+	for part, target := range targets {
+		p := f.Procs[f.Owner[part]]
+		if p == nil || p.Killed || p.Number != ownerOf(part, target, numbers) {
+			return false
+		}
+	}
+	return true
 }

@@ -16,7 +16,7 @@ func Judge(partitions int, records []Record) *Verdict {
 	j := &judge{
 		v:     &Verdict{Count: map[FaultKind]int{}},
 		parts: make([]part, partitions),
-		dead:  map[int]int64{}, leaving: map[int]*leaving{},
+		dead:  map[int]int64{}, leaving: map[int]*leaving{}, doubts: map[int][]doubt{},
 	}
 	for _, r := range records {
 		j.take(r)
@@ -31,11 +31,18 @@ type judge struct {
 	dead    map[int]int64    // processes killed, and when
 	leaving map[int]*leaving // by process
 	outages []outage
-	moving  int // partitions told to go and not yet granted again
-	orphans int // partitions whose owner died and that nobody has yet
+	doubts  map[int][]doubt // by process
+	moving  int             // partitions told to go and not yet granted again
+	orphans int             // partitions whose owner died and that nobody has yet
 }
 
 type outage struct{ from, to int64 } // to is 0 while it lasts
+
+// doubt is a time in which a process may have been taken for dead.
+type doubt struct {
+	outage
+	blind bool // it may not have known
+}
 
 // leaving is what a process gives up together.
 type leaving struct{ idle int64 }
@@ -68,7 +75,9 @@ type part struct {
 	maxSeq    uint64    // likewise
 	maxToken  parti.Token
 
-	owner     int // process; 0 = nobody
+	owner     int          // process; 0 = nobody
+	since     int64        // granted to the owner
+	ousted    map[int]bool // owners that live and whose partition others were granted; true if they could not know
 	token     parti.Token
 	lastSeq   uint64 // received by the owner
 	open      int    // number of the message in hand; 0 = none
@@ -78,8 +87,10 @@ type part struct {
 	told     *Move // under way
 	released bool
 	group    *leaving
-	first    int // 1 + index of the move whose first message is awaited
-	orphan   int // 1 + index of the orphan that is not served yet
+	again    int  // messages of the owner that were begun before
+	rewound  bool // one of them was not known to be acknowledged
+	first    int  // 1 + index of the move whose first message is awaited
+	orphan   int  // 1 + index of the orphan that is not served yet
 }
 
 func (p *part) msg(n int) *message {
@@ -100,6 +111,15 @@ func (j *judge) take(r Record) {
 		return
 	case OutageEnded:
 		j.outages[len(j.outages)-1].to = r.At
+		return
+	case Doubted:
+		j.doubts[r.N] = append(j.doubts[r.N], doubt{outage{from: r.At}, r.Seq != 0})
+		j.disturb()
+		return
+	case Trusted:
+		if d := j.doubts[r.N]; len(d) > 0 {
+			d[len(d)-1].to = r.At
+		}
 		return
 	case Said:
 		return
@@ -125,7 +145,7 @@ func (j *judge) take(r Record) {
 		j.told(p, r)
 	case Released:
 		j.released(p, r)
-	case Received, Handled, Answered, Failed:
+	case Received, Handled, Answered, Failed, Refused:
 		if r.N < 1 {
 			j.v.fault(Foreign, r, "no such message")
 			return
@@ -143,7 +163,13 @@ func (j *judge) message(p *part, r Record) {
 		j.received(p, m, r)
 	case Handled:
 		j.handled(p, m, r)
+	case Refused:
+		j.v.Refused++
+		fallthrough
 	case Failed:
+		if p.owner != r.Proc {
+			return // what others make of the message counts
+		}
 		if p.open == r.N {
 			p.open = 0
 		}
@@ -158,8 +184,21 @@ func (j *judge) message(p *part, r Record) {
 }
 
 func (j *judge) granted(p *part, r Record) {
+	if !r.Token.IsZero() && r.Token.Less(p.maxToken) && j.blind(r.Proc, 0, r.At) {
+		j.v.Late++ // it slept over its own grant, and over the next
+		p.oust(r.Proc, true)
+		return
+	}
+	delete(p.ousted, r.Proc)
 	if p.owner != 0 && p.owner != r.Proc {
-		j.v.fault(Overlap, r, "granted while process %d has it", p.owner)
+		switch blind := j.blind(p.owner, p.since, r.At); {
+		case blind, p.told != nil && p.open == 0 && j.doubted(p.owner, p.since, r.At):
+			// It could not know, or it knew, and cannot say that it has let go.
+			j.v.Taken++
+			p.oust(p.owner, blind)
+		default:
+			j.v.fault(Overlap, r, "granted while process %d has it", p.owner)
+		}
 	}
 	if !r.Token.IsZero() {
 		if !p.maxToken.Less(r.Token) {
@@ -190,11 +229,32 @@ func (j *judge) granted(p *part, r Record) {
 		}
 	}
 	p.own(r.Proc, r.Token)
+	p.since, p.again, p.rewound = r.At, 0, false
 }
 
 func (p *part) own(proc int, token parti.Token) {
 	p.owner, p.token, p.lastSeq, p.open, p.handledAt, p.unsure = proc, token, 0, 0, 0, nil
 	p.released = false
+}
+
+func (p *part) oust(proc int, blind bool) {
+	if p.ousted == nil {
+		p.ousted = make(map[int]bool)
+	}
+	p.ousted[proc] = blind
+}
+
+// doubted tells whether a process may have been taken for dead between two
+// moments, or was afterwards.
+func (j *judge) doubted(proc int, since, at int64) bool {
+	return slices.ContainsFunc(j.doubts[proc], func(d doubt) bool { return d.from <= at && (d.to == 0 || d.to >= since) })
+}
+
+// blind tells whether it may not have known that.
+func (j *judge) blind(proc int, since, at int64) bool {
+	return slices.ContainsFunc(j.doubts[proc], func(d doubt) bool {
+		return d.blind && d.from <= at && (d.to == 0 || d.to >= since)
+	})
 }
 
 func (j *judge) told(p *part, r Record) {
@@ -225,7 +285,9 @@ func (p *part) finish(at int64) {
 func (j *judge) released(p *part, r Record) {
 	delete(j.leaving, r.Proc)
 	if p.owner != r.Proc {
-		if j.dead[r.Proc] == 0 {
+		if _, ok := p.ousted[r.Proc]; ok {
+			delete(p.ousted, r.Proc)
+		} else if j.dead[r.Proc] == 0 {
 			j.v.fault(Overlap, r, "let go by who does not have it (process %d has)", p.owner)
 		}
 		return
@@ -243,12 +305,21 @@ func (j *judge) released(p *part, r Record) {
 }
 
 func (j *judge) received(p *part, m *message, r Record) {
+	if p.ousted[r.Proc] {
+		j.v.Late++ // the store refuses what comes of it
+		return
+	}
 	if p.owner != r.Proc {
 		j.v.fault(Overlap, r, "worked on by who does not have it (process %d has)", p.owner)
 	}
 	if m.state != unseen && m.state != failed {
-		if j.excused(m, r) {
+		// Who takes over goes back to the first message whose acknowledgement is not
+		// answered, over those behind it whose is: later ones may have overtaken it.
+		if again := j.excused(m, r); again || m.state == answered && p.rewound {
+			p.rewound = p.rewound || again
 			j.v.Excused++
+			p.again++
+			j.v.MostAgain = max(j.v.MostAgain, p.again)
 			if p.orphan != 0 {
 				j.v.Orphans[p.orphan-1].Excused++
 			}
@@ -305,6 +376,9 @@ func (j *judge) excused(m *message, r Record) bool {
 		return false
 	}
 	if at := j.dead[m.proc]; at != 0 && at <= r.At && m.proc != r.Proc {
+		return true
+	}
+	if j.doubted(m.proc, m.at, r.At) {
 		return true
 	}
 	return slices.ContainsFunc(j.outages, func(o outage) bool {

@@ -49,6 +49,16 @@ func (s *story) work(proc int, version uint64, ns ...int) *story {
 	return s
 }
 
+// doubt has a process taken for dead; blind is one that may not know.
+func (s *story) doubt(proc int, blind bool) *story {
+	r := Record{Kind: Doubted, N: proc}
+	if blind {
+		r.Seq = 1
+	}
+	return s.add(r)
+}
+func (s *story) trust(proc int) *story { return s.add(Record{Kind: Trusted, N: proc}) }
+
 // good is a history of two owners without a fault: ten messages, a move after five.
 func good() *story {
 	return new(story).publish(10).grant(1, 1).work(1, 1, 1, 2, 3, 4, 5).move(1, 2, 2).work(2, 2, 6, 7, 8, 9, 10)
@@ -178,6 +188,63 @@ func TestJudge(t *testing.T) {
 			map[FaultKind]int{Stale: 1},
 			0,
 		},
+		{
+			"taken from who is stopped", new(story).publish(3).grant(1, 1).work(1, 1, 1).doubt(1, true).grant(2, 2).work(2, 2, 2).
+				trust(1).tell(1).release(1).work(2, 2, 3), nil, 0,
+		},
+		{
+			"taken from who knows", new(story).publish(2).grant(1, 1).work(1, 1, 1).doubt(1, false).grant(2, 2).work(2, 2, 2),
+			map[FaultKind]int{Overlap: 1},
+			0,
+		},
+		{
+			"taken from who knew", new(story).publish(2).grant(1, 1).work(1, 1, 1).doubt(1, false).tell(1).grant(2, 2).release(1).
+				work(2, 2, 2), nil, 0,
+		},
+		{
+			"taken from who knew and works", new(story).publish(2).grant(1, 1).message(Received, 1, 1, 1).doubt(1, false).tell(1).
+				grant(2, 2).work(2, 2, 1, 2), map[FaultKind]int{Overlap: 1}, 1,
+		},
+		{
+			"begun late by who knew", new(story).publish(2).grant(1, 1).work(1, 1, 1).doubt(1, false).tell(1).grant(2, 2).
+				message(Received, 1, 1, 2).message(Refused, 1, 1, 2).work(2, 2, 2),
+			map[FaultKind]int{Overlap: 1},
+			1,
+		},
+		{
+			"taken after the doubt was over", new(story).publish(2).doubt(1, true).trust(1).grant(1, 1).work(1, 1, 1).grant(2, 2).work(2, 2, 2),
+			map[FaultKind]int{Overlap: 1},
+			0,
+		},
+		{
+			"begun late and refused", new(story).publish(3).grant(1, 1).work(1, 1, 1).doubt(1, true).grant(2, 2).trust(1).
+				message(Received, 1, 1, 2).message(Refused, 1, 1, 2).work(2, 2, 2, 3), nil, 0,
+		},
+		{
+			"begun late and accepted", new(story).publish(3).grant(1, 1).work(1, 1, 1).doubt(1, true).grant(2, 2).trust(1).
+				message(Received, 1, 1, 2).message(Handled, 1, 1, 2).work(2, 2, 2, 3),
+			map[FaultKind]int{Stale: 1, Overlap: 1},
+			0,
+		},
+		{
+			"slept over a grant", new(story).publish(1).doubt(1, true).grant(2, 2).trust(1).grant(1, 1).work(2, 2, 1).release(1), nil, 0,
+		},
+		{
+			"excused: doubted before the acknowledgement", new(story).publish(3).grant(1, 1).work(1, 1, 1, 2).doubt(1, true).
+				grant(2, 2).work(2, 2, 2, 3), nil, 1,
+		},
+		{
+			"not excused: doubted before that", new(story).publish(2).doubt(1, true).trust(1).grant(1, 1).work(1, 1, 1).move(1, 2, 2).
+				work(2, 2, 1, 2), map[FaultKind]int{Duplicate: 1}, 0,
+		},
+		{
+			"excused: behind a message without an answer", new(story).publish(3).grant(1, 1).work(1, 1, 1, 2).
+				message(Answered, 1, 1, 2).kill(1).grant(2, 2).work(2, 2, 1, 2, 3), nil, 2,
+		},
+		{
+			"not excused: before a message without an answer", new(story).publish(3).grant(1, 1).work(1, 1, 1).
+				message(Answered, 1, 1, 1).work(1, 1, 2).kill(1).grant(2, 2).work(2, 2, 1, 2, 3), map[FaultKind]int{Duplicate: 1}, 1,
+		},
 		{"unknown message", good().work(2, 2, 11), map[FaultKind]int{Foreign: 1}, 0},
 		{"unknown partition", good().add(Record{Kind: Granted, Proc: 1, Part: 7}), map[FaultKind]int{Foreign: 1}, 0},
 	}
@@ -266,6 +333,23 @@ func TestOrphan(t *testing.T) {
 	want := Orphan{From: 1, Killed: killed, Granted: granted, First: first, To: 2, Excused: 1, Outstanding: 1}
 	if len(v.Moves) != 0 || len(v.Orphans) != 1 || v.Orphans[0] != want || !v.OK() {
 		t.Errorf("moves %+v, orphans %+v, want %+v, faults %v", v.Moves, v.Orphans, want, v.Faults)
+	}
+}
+
+// What is begun again is counted for each grant.
+func TestMostAgain(t *testing.T) {
+	s := new(story).publish(4).grant(1, 1).work(1, 1, 1, 2, 3).kill(1).grant(2, 2).work(2, 2, 1, 2, 3, 4).kill(2).grant(3, 3).work(3, 3, 4)
+	if v := Judge(1, s.records); v.Excused != 4 || v.MostAgain != 3 || !v.OK() {
+		t.Errorf("excused %d, most %d, faults %v, want 4, 3 and none", v.Excused, v.MostAgain, v.Faults)
+	}
+}
+
+// What becomes of a partition that is taken from who lives.
+func TestTaken(t *testing.T) {
+	s := new(story).publish(3).grant(1, 1).work(1, 1, 1).doubt(1, true).grant(2, 2).trust(1).
+		message(Received, 1, 1, 2).message(Refused, 1, 1, 2).work(2, 2, 2, 3)
+	if v := Judge(1, s.records); v.Taken != 1 || v.Late != 1 || v.Refused != 1 || !v.OK() {
+		t.Errorf("taken %d, late %d, refused %d, faults %v, want 1, 1, 1 and none", v.Taken, v.Late, v.Refused, v.Faults)
 	}
 }
 

@@ -34,6 +34,9 @@ const (
 	Answered Kind = 'A'
 	// Failed: the handler has failed, and the message is to be tried again.
 	Failed Kind = 'F'
+	// Refused: the store that the handler writes to refused the write, because it
+	// knows a newer token. The message is not handled.
+	Refused Kind = 'X'
 	// Planned: this leader's strategy moves Part to worker number N.
 	Planned Kind = 'T'
 	// Said is a line of text that is not judged.
@@ -49,6 +52,12 @@ const (
 	// OutageBegan and OutageEnded surround a time in which a server was down.
 	OutageBegan Kind = 'o'
 	OutageEnded Kind = 'O'
+	// Doubted: from now on process N may be taken for dead although it lives: it
+	// is stopped, or the network fails it. With Seq = 1 it may then go on with
+	// partitions that others are granted, because it cannot know better.
+	Doubted Kind = 'q'
+	// Trusted: what ailed process N is over.
+	Trusted Kind = 'Q'
 	// Left: in the end the server still had N messages of Part for its owner.
 	Left Kind = 'Z'
 )

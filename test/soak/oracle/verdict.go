@@ -96,6 +96,14 @@ type Verdict struct {
 	// acknowledgement was unanswered when its owner was killed, or a server
 	// was.
 	Excused int
+	// MostAgain is the most of them in one partition under one grant.
+	MostAgain int
+	// Taken counts partitions that were granted to another while their owner
+	// lived, was doubted and could not know.
+	Taken int
+	// Late counts messages that were begun under a grant that was over, by a
+	// process that could not know, and Refused the writes that the store refused.
+	Late, Refused int
 	// NoToken counts messages handled without a known token.
 	NoToken int
 	// Returned counts moves that were taken back while the partition drained.

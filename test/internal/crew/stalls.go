@@ -1,18 +1,19 @@
-package soak
+package crew
 
 import "time"
 
-// stalls measures how late a timer of the runner comes: times are worth nothing
+// Stalls measures how late a timer of the runner comes: times are worth nothing
 // on a machine that has none for us.
-type stalls struct {
-	worst time.Duration // once ended
+type Stalls struct {
+	Worst time.Duration // once ended
 	quit  chan struct{}
 	done  chan struct{}
 }
 
-func watchStalls() *stalls {
+// WatchStalls begins to measure.
+func WatchStalls() *Stalls {
 	const every = 5 * time.Millisecond
-	s := &stalls{quit: make(chan struct{}), done: make(chan struct{})}
+	s := &Stalls{quit: make(chan struct{}), done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
 		tick := time.NewTicker(every)
@@ -23,14 +24,15 @@ func watchStalls() *stalls {
 				return
 			case <-tick.C:
 			}
-			s.worst = max(s.worst, time.Since(last)-every)
+			s.Worst = max(s.Worst, time.Since(last)-every)
 			last = time.Now()
 		}
 	}()
 	return s
 }
 
-func (s *stalls) end() {
+// End ends measuring.
+func (s *Stalls) End() {
 	close(s.quit)
 	<-s.done
 }
