@@ -247,3 +247,18 @@ func TestTheHeadIsReadAgain(t *testing.T) {
 		t.Errorf("%d readings after it, want 1", n)
 	}
 }
+
+// TestARevokedIncarnationEnds, though its own lease has not ended on its clock: what it
+// was granted may be another's.
+func TestARevokedIncarnationEnds(t *testing.T) {
+	cfg := testConfig()
+	cfg.Exclusive = true
+	c := New(cfg)
+	c.life.phase, c.claim.held, c.inc = running, true, "x"
+	c.activate(&c.hbKey, 1, 0)
+	c.adopt.named = true
+	c.beatLost(encode(hbRecord{formatted: ours, Inc: "x", Seq: 1, Revoked: 4}), 9)
+	if !c.life.renaming || !c.adopt.void || c.adopt.named {
+		t.Errorf("renaming %v, void %v, named %v", c.life.renaming, c.adopt.void, c.adopt.named)
+	}
+}
