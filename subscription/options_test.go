@@ -3,6 +3,7 @@ package subscription
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -46,10 +47,10 @@ type recorder struct {
 	calls map[string]bool
 }
 
-func (r *recorder) log(msg string, _ ...any) {
+func (r *recorder) log(msg string, pairs ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.lines = append(r.lines, msg)
+	r.lines = append(r.lines, fmt.Sprint(msg, pairs))
 }
 
 func (r *recorder) Debug(msg string, pairs ...any) { r.log(msg, pairs...) }
@@ -121,7 +122,7 @@ func TestMetricsAndLogger(t *testing.T) {
 		cfg.DeadLetterSubject = "dead"
 		dead := w.helper(cfg, func(_ context.Context, msg jetstream.Msg) error {
 			if id, n := number(msg); id == "p" && n == 5 {
-				return errors.New("bad")
+				return errors.New("bad at db://me:secret@host")
 			}
 			w.note(msg)
 			return nil
@@ -166,6 +167,9 @@ func TestMetricsAndLogger(t *testing.T) {
 			if !slices.ContainsFunc(r.lines, func(l string) bool { return strings.Contains(l, want) }) {
 				t.Errorf("not logged: %s", want)
 			}
+		}
+		if text := strings.Join(r.lines, "\n"); strings.Contains(text, "secret") || !strings.Contains(text, "xxxxx@host") {
+			t.Errorf("credentials are logged:\n%s", text)
 		}
 	})
 }

@@ -94,6 +94,26 @@ func TestEveryOperationCounts(t *testing.T) {
 	}
 }
 
+// TestReconnectBeginsTheCountAnew: what failed before the connection was lost is not
+// held against the next one.
+func TestReconnectBeginsTheCountAnew(t *testing.T) {
+	n := runningNode(t)
+	c := n.core
+	fail := func() {
+		c.out = nil
+		c.kv(KV{Verb: Get, Bucket: IDs, Key: "k"}, false, func(Done) {})
+		n.step(Done{Op: c.lastOp, Err: Failed, Text: "no"})
+	}
+	for range 4 {
+		fail()
+	}
+	n.step(Disconnected{})
+	n.step(Connected{Server: "n1", Allowance: time.Second})
+	if fail(); c.degraded.in {
+		t.Error("degraded after one failure on a new connection")
+	}
+}
+
 // TestNothingIsAskedOfNATSUncounted: the effects that ask something of the buckets
 // are made in one place each, which feeds degraded mode with the answer.
 func TestNothingIsAskedOfNATSUncounted(t *testing.T) {
