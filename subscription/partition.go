@@ -8,16 +8,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/arloliu/parti"
 )
-
-// pullExpiry is how long a pull request lives while nothing comes. The server
-// sends a heartbeat halfway, so that an idle partition costs three small
-// messages each time.
-const pullExpiry = time.Minute
 
 // partition pulls from the durable of one partition, from a goroutine of its
 // own, until it is stopped.
@@ -25,6 +19,7 @@ type partition struct {
 	target
 	handler   MessageHandler
 	slots     chan struct{} // limits handlers over all partitions; nil for no limit
+	held      func(ctx context.Context) bool
 	partition parti.Partition
 	// consumer is the durable as found when the partition was gained, for the
 	// first pull.
@@ -36,6 +31,7 @@ type partition struct {
 	done   chan struct{} // closed: nothing runs any more
 	begun  sync.Once     // the stop
 	leaves time.Time     // when it was told to stop, before stopc is closed
+	late   atomic.Bool   // an update has not waited for done
 
 	mu   sync.Mutex
 	msgs jetstream.MessagesContext // what it pulls from, while it does
@@ -91,11 +87,13 @@ func (p *partition) stop() {
 // kept alive.
 func (p *partition) revoke(cause error) { p.end(cause) }
 
-func (p *partition) isRevoked() bool { return p.work.Err() != nil }
+func (p *partition) isStopping() bool { return closed(p.stopc) }
 
-func (p *partition) isStopping() bool {
+func (p *partition) isDone() bool { return closed(p.done) }
+
+func closed(c <-chan struct{}) bool {
 	select {
-	case <-p.stopc:
+	case <-c:
 		return true
 	default:
 		return false
@@ -108,9 +106,9 @@ const quickResyncs = 100
 
 // run serves the partition until it is stopped, beginning again after trouble.
 func (p *partition) run() {
-	defer close(p.done)
 	defer p.end(ErrRevoked)
 	for n := 1; !p.isStopping(); n++ {
+		p.awaitLease()
 		began := time.Now()
 		err := p.serve()
 		if err == nil {
@@ -150,7 +148,7 @@ func (p *partition) serve() error {
 	if err != nil || p.isStopping() {
 		return err
 	}
-	opts := []jetstream.PullMessagesOpt{jetstream.PullMaxMessages(p.cfg.BatchSize), jetstream.PullExpiry(pullExpiry)}
+	opts := p.cfg.pullOptions(cons)
 	if pinned(cons) {
 		opts = append(opts, jetstream.PullPriorityGroup(pinGroup))
 	}
@@ -189,6 +187,10 @@ func (p *partition) serveOrdered(cons jetstream.Consumer, msgs jetstream.Message
 		return err
 	}
 	if left := p.finish(gathered); len(left) > 0 {
+		if !p.isStopping() {
+			drain(msgs)
+			return errLeaseEnded
+		}
 		p.letGo(append(left, drain(msgs)...))
 		return nil
 	}
@@ -216,62 +218,15 @@ func (p *partition) serveOrdered(cons jetstream.Consumer, msgs jetstream.Message
 		h := p.hands.take(msg)
 		completed := p.complete(h)
 		p.hands.put(h)
+		if !completed && !p.isStopping() {
+			drain(msgs)
+			return errLeaseEnded
+		}
 		if !completed {
 			p.letGo(append([]jetstream.Msg{msg}, drain(msgs)...))
 			return nil
 		}
 		p.position.done = p.position.sequence
-	}
-}
-
-// contestLook is how often is looked, while a partition is contested, whether a
-// message went to somebody else.
-const contestLook = 100 * time.Millisecond
-
-// next returns the next delivery. While the partition is contested it notices
-// also without one that something was given to somebody else.
-func (p *partition) next(cons jetstream.Consumer, msgs jetstream.MessagesContext) (jetstream.Msg, error) {
-	at, unacknowledged := &p.position, false
-	for time.Now().Before(at.contested) {
-		msg, err := msgs.Next(jetstream.NextMaxWait(contestLook))
-		if !errors.Is(err, nats.ErrTimeout) {
-			return msg, err
-		}
-		ctx, cancel := context.WithTimeout(p.work, answerTimeout)
-		info, err := cons.Info(ctx)
-		cancel()
-		if err != nil {
-			continue
-		}
-		// Our own acknowledgements may be on their way, but not for so long; and
-		// what was given away together with a reset is not a delivery too many.
-		before := unacknowledged
-		unacknowledged = info.NumAckPending > 0
-		if info.Delivered.Consumer < at.next && !(before && unacknowledged) {
-			continue
-		}
-		// What was sent to us before the answer has arrived before it.
-		if msg, err = msgs.Next(jetstream.NextMaxWait(time.Millisecond)); !errors.Is(err, nats.ErrTimeout) {
-			return msg, err
-		}
-		p.cfg.Metrics.IncrementResync()
-		return nil, fmt.Errorf("%w: a delivery before %d went to somebody else", ErrDeliveryGap, info.Delivered.Consumer+1)
-	}
-	return msgs.Next()
-}
-
-// pulled judges an error of Next: whether to go on, and if not, why.
-func (p *partition) pulled(err error) (bool, error) {
-	switch {
-	case err == nil:
-		return true, nil
-	case errors.Is(err, jetstream.ErrNoHeartbeat):
-		p.failed(fmt.Errorf("partition %s: %w", p.id, err)) // it pulls again by itself
-		return true, nil
-	case p.isStopping():
-		return false, nil
-	default:
-		return false, err
 	}
 }
 
@@ -337,8 +292,11 @@ func (p *partition) try(h *hand) (bool, time.Duration, error) {
 
 // attempt is try for who has the right to call the handler.
 func (p *partition) attempt(h *hand) (bool, time.Duration, error) {
+	if p.isRevoked() {
+		return false, 0, nil
+	}
 	ctx, end := context.WithCancelCause(p.work)
-	m := &message{Msg: h.msg, revoked: p.work.Done()}
+	m := &message{Msg: h.msg, revoked: p.isRevoked}
 	h.begin(end)
 	err := p.call(ctx, m)
 	d := h.finish()
