@@ -13,7 +13,7 @@ KILLS ?= 30
 SEED ?= 1
 PAIRS ?= 9
 
-.PHONY: help demo bench-fleet test wall check observe sim model soak soak-kills soak-r3 bench bench-throughput fuzz vuln lint fmt clean fmt-check tidy vet race nested
+.PHONY: help demo bench-fleet test wall check observe sim model soak soak-kills soak-r3 soak-pauses wall-fenced bench bench-throughput fuzz vuln lint fmt clean fmt-check tidy vet race nested
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -49,6 +49,12 @@ soak-kills: ## kill KILLS workers under load
 
 soak-r3: ## move partitions on three nodes, and restart the one that leads the stream
 	go test ./test/soak -count=1 -timeout=0 -v -run '^TestR3$$' -args -r3 -seed=$(SEED)
+
+soak-pauses: ## how long MOVES moved partitions rest, 20 at a time, while nothing else happens
+	go test ./test/soak -count=1 -timeout=0 -v -run '^TestPauses$$' -args -pauses=$(MOVES) -seed=$(SEED)
+
+wall-fenced: ## suspend and cut off workers that write to a store, for 5 to 60 s
+	go test ./test/wall -count=1 -timeout=0 -v -run '^TestExclusiveWritesAreFenced$$' -args -spells=5s,15s,30s,60s
 
 bench: ## benchmarks; compare two outputs with `make benchstat A=old B=new`
 	go test -run '^$$' -bench . -benchmem ./...

@@ -205,6 +205,9 @@ func (w *worker) UpdateWorkerConsumer(ctx context.Context, id string, partitions
 		w.journal.add(r)
 	}
 	err := w.helper.UpdateWorkerConsumer(ctx, id, partitions)
+	if errors.Is(err, parti.ErrSuperseded) {
+		return err
+	}
 	if err != nil {
 		w.journal.say("update: %v", err)
 		w.mu.Lock()
