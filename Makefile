@@ -17,7 +17,7 @@ FAULTS ?= 200
 # The last patch versions of the servers that make compat tries.
 SERVERS ?= 2.9.25,2.10.29,2.11.17,2.12.15,2.14.9,2.15.2
 
-.PHONY: help demo bench-fleet test wall check observe sim mutants model soak soak-kills soak-r3 chaos compat bench bench-compare bench-goals bench-scale bench-throughput fuzz vuln lint fmt clean fmt-check tidy vet race nested
+.PHONY: help demo bench-fleet test wall check observe sim mutants model soak soak-kills soak-r3 soak-pauses wall-fenced chaos compat bench bench-compare bench-goals bench-scale bench-throughput fuzz vuln lint fmt clean fmt-check tidy vet race nested
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -56,6 +56,12 @@ soak-kills: ## kill KILLS workers under load
 
 soak-r3: ## move partitions on three nodes, and restart the one that leads the stream
 	go test ./test/soak -count=1 -timeout=0 -v -run '^TestR3$$' -args -r3 -seed=$(SEED)
+
+soak-pauses: ## how long MOVES moved partitions rest, 20 at a time, while nothing else happens
+	go test ./test/soak -count=1 -timeout=0 -v -run '^TestPauses$$' -args -pauses=$(MOVES) -seed=$(SEED)
+
+wall-fenced: ## suspend and cut off workers that write to a store, for 5 to 60 s
+	go test ./test/wall -count=1 -timeout=0 -v -run '^TestExclusiveWritesAreFenced$$' -args -spells=5s,15s,30s,60s
 
 chaos: ## break workers, their network and the servers FAULTS times (make chaos FAULTS=30 SEED=1)
 	cd test/chaos && go test . -count=1 -timeout=0 -v -run '^TestChaos$$' -args -faults=$(FAULTS) -seed=$(SEED)

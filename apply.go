@@ -2,6 +2,7 @@ package parti
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -42,6 +43,7 @@ type applier struct {
 	active  bool          // a goroutine runs
 	over    bool          // the run is over, and the goroutine does not know yet
 	newer   chan struct{} // holds a token when something may wait
+	cut     chan struct{} // of the updater's call that runs: closed when something waits
 
 	detach     sync.Once
 	hookLeaves chan struct{} // closed: do not wait for hooks any more
@@ -76,6 +78,10 @@ func (a *applier) apply(w application) {
 	a.waiting = &w
 	begin := !a.active
 	a.active = true
+	if a.cut != nil {
+		close(a.cut)
+		a.cut = nil
+	}
 	a.mu.Unlock()
 	if begin {
 		a.users.start("UpdateWorkerConsumer", a.run)
@@ -172,7 +178,7 @@ func (a *applier) update(w *application) bool {
 			a.updated = w
 			return true
 		}
-		if a.ctx.Err() != nil {
+		if a.ctx.Err() != nil || errors.Is(err, ErrSuperseded) && a.superseded() {
 			return false
 		}
 		a.failed(fmt.Errorf("update consumer of %s: %w", w.worker, err))
@@ -185,10 +191,32 @@ func (a *applier) update(w *application) bool {
 func sameWork(x, y core.Owned) bool { return x.ID == y.ID && x.Weight == y.Weight }
 
 func (a *applier) callUpdater(ctx context.Context, w *application) error {
+	cut := make(chan struct{})
+	a.mu.Lock()
+	if a.cut = cut; a.waiting != nil {
+		close(cut)
+		a.cut = nil
+	}
+	a.mu.Unlock()
+	ctx = context.WithValue(ctx, cutKey{}, (<-chan struct{})(cut))
 	ps := slices.Clone(w.held.partitions())
 	return protect("UpdateWorkerConsumer", func() error {
 		return a.updater.UpdateWorkerConsumer(ctx, w.worker, ps)
 	})
+}
+
+// cutKey's value is the channel that Superseded returns.
+type cutKey struct{}
+
+// Superseded returns a channel that is closed when a newer assignment waits for
+// the call of a [WorkerConsumerUpdater] that ctx was given to; of any other
+// context it returns nil. A call that waits for the end of work on partitions
+// that are not listed may return [ErrSuperseded] then. It is called again at once
+// with the newer assignment, and what it had not let go of is acknowledged when a
+// later call returns nil.
+func Superseded(ctx context.Context) <-chan struct{} {
+	cut, _ := ctx.Value(cutKey{}).(<-chan struct{})
+	return cut
 }
 
 // rest waits until Run's calls for lost partitions have returned; false means

@@ -187,6 +187,67 @@ func TestUpdaterThatFailsIsSuperseded(t *testing.T) {
 	})
 }
 
+// TestUpdaterGivesWay: a call that still waits for "a" ends as soon as a newer
+// assignment has come; that is no error, and only the last one is acknowledged.
+func TestUpdaterGivesWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		released := make(chan struct{})
+		s := newApplyScript(t, func(ctx context.Context, ids []string) error {
+			if slices.Contains(ids, "a") {
+				return nil
+			}
+			select {
+			case <-released:
+				return nil
+			case <-Superseded(ctx):
+				return ErrSuperseded
+			}
+		}, apply("a"), apply("b"), apply("b", "c"))
+		s.mustStart(t)
+		s.post(cue(0))
+		synctest.Wait()
+		s.post(cue(1))
+		pass(time.Second)
+		s.post(cue(2))
+		pass(time.Second)
+		if got, want := s.got(), "worker-1=a; +a -; worker-1=b; worker-1=b,c"; got != want {
+			t.Errorf("calls\n%s, want\n%s", got, want)
+		}
+		close(released)
+		synctest.Wait()
+		if got, want := s.got(), "worker-1=a; +a -; worker-1=b; worker-1=b,c; +b,c -a"; got != want {
+			t.Errorf("calls\n%s, want\n%s", got, want)
+		}
+		if got := s.applied(); !slices.Equal(got, []uint64{1, 3}) {
+			t.Errorf("applied %v", got)
+		}
+		s.mustStop(t)
+	})
+	if Superseded(t.Context()) != nil {
+		t.Error("a context that no updater was given can be superseded")
+	}
+}
+
+// TestUpdaterGivesWayForNothing: the error is one when no newer assignment waits.
+func TestUpdaterGivesWayForNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls := 0
+		s := newApplyScript(t, func(context.Context, []string) error {
+			if calls++; calls == 1 {
+				return ErrSuperseded
+			}
+			return nil
+		}, apply("a"))
+		s.mustStart(t)
+		s.post(cue(0))
+		pass(time.Second)
+		if got, want := s.got(), "worker-1=a; true; worker-1=a; +a -"; got != want {
+			t.Errorf("calls\n%s, want\n%s", got, want)
+		}
+		s.mustStop(t)
+	})
+}
+
 func TestUpdaterHasADeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ended []time.Duration

@@ -47,6 +47,9 @@ var (
 	// ErrForeignApp is returned by Start when the group is in use by another
 	// application; see Config.App.
 	ErrForeignApp = errors.New("parti: the group belongs to another app")
+	// ErrSuperseded is for a WorkerConsumerUpdater to return; see [Superseded]. It
+	// is not reported.
+	ErrSuperseded = errors.New("parti: a newer assignment waits")
 )
 
 // Recoverable errors, reported to Hooks.OnError. The manager carries on.

@@ -13,7 +13,7 @@ func TestErrorsMatchThemselvesOnly(t *testing.T) {
 		ErrAlreadyStarted, ErrNotStarted, ErrStopped, ErrInHook, ErrStableIDExhausted, ErrJetStreamUnavailable,
 		ErrBucketUnusable, ErrForeignApp,
 		ErrNATSConnectionLost, ErrAssignmentVersionMismatch, ErrElectionFailed, ErrIDLost, ErrKV, ErrSource,
-		ErrStrategy, ErrConsumerUpdate, ErrHandoffForced, ErrForeignValue,
+		ErrStrategy, ErrConsumerUpdate, ErrSuperseded, ErrHandoffForced, ErrForeignValue,
 	}
 	texts := make(map[string]bool)
 	for i, err := range all {

@@ -75,6 +75,9 @@ type ElectionAgent interface {
 // returns when work on partitions no longer listed has ended, since that return
 // lets the next owner start. An error is reported to Hooks.OnError and the call
 // repeated with backoff until it succeeds or a newer assignment replaces it.
+//
+// A call that waits for work to end need not keep the next assignment waiting,
+// which may have partitions to begin with: see [Superseded].
 type WorkerConsumerUpdater interface {
 	UpdateWorkerConsumer(ctx context.Context, workerID string, partitions []Partition) error
 }

@@ -293,6 +293,62 @@ func TestRunBeginsNothingAfterTheLease(t *testing.T) {
 	})
 }
 
+func TestLeaseHeld(t *testing.T) {
+	for _, mode := range []Ownership{OwnershipAvailable, OwnershipExclusive} {
+		t.Run(string(mode), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newRunScript(t, granted("a@1"))
+				s.cfg.Ownership = mode
+				exclusive := mode == OwnershipExclusive
+				if exclusive {
+					s.core.set(func(snap *core.Snapshot) { snap.LeaseEnd = time.Hour })
+				}
+				var ctxs []context.Context
+				s.opts.updater = updaterFunc(func(ctx context.Context, _ string, ps []Partition) error {
+					for _, p := range ps {
+						ctxs = append(ctxs, PartitionContext(ctx, p))
+					}
+					return nil
+				})
+				s.run(t.Context(), func(ctx context.Context, _ Partition) error {
+					ctxs = append(ctxs, ctx)
+					<-ctx.Done()
+					return nil
+				})
+				s.post(cue(0))
+				synctest.Wait()
+				if len(ctxs) != 2 {
+					t.Fatalf("%d contexts", len(ctxs))
+				}
+				check := func(want bool, when string) {
+					t.Helper()
+					for i, ctx := range ctxs {
+						if LeaseHeld(ctx) != want {
+							t.Errorf("context %d, %s: %v", i, when, !want)
+						}
+					}
+				}
+				check(true, "with a lease")
+				if exclusive { // nobody is told: the clock alone decides
+					pass(time.Hour - time.Minute)
+					check(true, "shortly before its end")
+					pass(2 * time.Minute)
+					check(false, "after its end")
+					s.core.set(func(snap *core.Snapshot) { snap.LeaseEnd = 2 * time.Hour })
+					s.post(core.Tick{})
+					synctest.Wait()
+					check(true, "renewed")
+				}
+				s.mustStop(t)
+				check(!exclusive, "after Stop")
+			})
+		})
+	}
+	if !LeaseHeld(t.Context()) {
+		t.Error("a context of no manager needs no lease")
+	}
+}
+
 func TestRunBesideUpdaterAndHook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newRunScript(t, granted("a@1"), granted("b@2"))

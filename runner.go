@@ -22,6 +22,7 @@ type work struct {
 // lost, and the applier, whose turn it is when partitions are gained, and which
 // waits for the calls that were ended before it acknowledges.
 type runner struct {
+	owner  *Manager
 	view   func() *view
 	users  *tasks
 	report func(error)
@@ -57,7 +58,7 @@ type grant struct {
 
 func newRunner(m *Manager, users *tasks, report func(error)) *runner {
 	return &runner{
-		view: m.board.load, users: users, report: report, late: m.cfg.HandoffTimeout,
+		owner: m, view: m.board.load, users: users, report: report, late: m.cfg.HandoffTimeout,
 		slots: make(map[string]*slot),
 	}
 }
@@ -105,6 +106,7 @@ func callName(id string) string { return "Run on " + id }
 func (r *runner) newGrant(s *slot, t Token) *grant {
 	ctx := context.WithValue(context.WithoutCancel(r.work.ctx), tokenKey{}, t)
 	ctx = context.WithValue(ctx, slotKey{r}, s)
+	ctx = context.WithValue(ctx, ownerKey{}, r.owner)
 	g := &grant{token: t}
 	g.ctx, g.end = context.WithCancel(ctx)
 	return g

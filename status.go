@@ -101,7 +101,7 @@ func (v *view) notReady() string {
 		return "without a worker id"
 	case !v.snap.Named:
 		return "no assignment names this worker yet"
-	case v.snap.LeaseEnd != 0 && v.now() >= v.snap.LeaseEnd:
+	case v.lapsed():
 		return "its lease has ended"
 	case !v.runs:
 		return "what was granted is being taken over"

@@ -48,6 +48,17 @@ func TokenFromContext(ctx context.Context) (Token, bool) {
 	return Token{}, false
 }
 
+// LeaseHeld reports whether what is done under ctx may still take effect: with
+// [OwnershipExclusive] false from the end of the worker's lease on, by the
+// worker's own clock, whether its loop has noticed or not. ctx is one that a
+// [WorkerConsumerUpdater], a hook or a call of [Manager.Run] was given, or made
+// from it; of any other, and with [OwnershipAvailable], it is always true. Ask
+// right before every effect; a [Token] fences those that are under way.
+func LeaseHeld(ctx context.Context) bool {
+	m, ok := ctx.Value(ownerKey{}).(*Manager)
+	return !ok || m.cfg.Ownership != OwnershipExclusive || m.board.load().leased()
+}
+
 // PartitionContext returns a context for the work on one partition from which
 // [TokenFromContext] gets its token. ctx is the context, or made from the
 // context, that a [WorkerConsumerUpdater] or a hook was called with; of any other

@@ -34,9 +34,16 @@ func (v *view) assignment() Assignment {
 	return a
 }
 
+// lapsed tells whether the lease has ended, in a mode in which that matters.
+func (v *view) lapsed() bool { return v.snap.LeaseEnd != 0 && v.now() >= v.snap.LeaseEnd }
+
+// leased tells whether a worker in the Exclusive mode has a lease; without a run
+// it has none.
+func (v *view) leased() bool { return v.snap.LeaseEnd != 0 && !v.lapsed() }
+
 // owns answers Manager.Owns.
 func (v *view) owns(p Partition) (Token, bool) {
-	if v.snap.LeaseEnd != 0 && v.now() >= v.snap.LeaseEnd {
+	if v.lapsed() {
 		return Token{}, false
 	}
 	var room [96]byte

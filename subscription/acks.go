@@ -21,9 +21,8 @@ const maxUnconfirmed = 256
 type acks struct {
 	nc *nats.Conn
 
-	mu         sync.Mutex
-	all        []sentAck // oldest first
-	reconnects uint64    // before the first of them
+	mu  sync.Mutex
+	all []sentAck // oldest first
 }
 
 // sentAck is an acknowledgement that was sent.
@@ -40,9 +39,6 @@ type reach struct{ floor, delivered uint64 }
 func (a *acks) sent(reply string, seq uint64) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.all) == 0 {
-		a.reconnects = a.nc.Stats().Reconnects
-	}
 	a.all = append(a.all, sentAck{reply, seq})
 	return len(a.all) >= maxUnconfirmed
 }
@@ -51,11 +47,10 @@ func (a *acks) sent(reply string, seq uint64) bool {
 // far the durable has come. A durable that has a new leader may have forgotten
 // deliveries; it ignores acknowledgements for them, and they come again. Confirm
 // counts them.
-func (a *acks) confirm(ctx context.Context, look func(ctx context.Context, reconnected bool) (reach, error)) (forgotten int, err error) {
+func (a *acks) confirm(ctx context.Context, look func(context.Context) (reach, error)) (forgotten int, err error) {
 	a.mu.Lock()
-	ask, reconnects := slices.Clone(a.all), a.reconnects
+	ask := slices.Clone(a.all)
 	a.mu.Unlock()
-	before := a.nc.Stats().Reconnects
 	n := len(ask)
 	if n == 0 {
 		return 0, nil
@@ -66,7 +61,7 @@ func (a *acks) confirm(ctx context.Context, look func(ctx context.Context, recon
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return 0, err
 	}
-	at, lookErr := look(ctx, a.nc.Stats().Reconnects != reconnects)
+	at, lookErr := look(ctx)
 	if lookErr != nil {
 		return 0, errors.Join(err, lookErr)
 	}
@@ -93,9 +88,6 @@ func (a *acks) confirm(ctx context.Context, look func(ctx context.Context, recon
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.all = slices.DeleteFunc(a.all, func(s sentAck) bool { return settled[s.reply] })
-	if err == nil {
-		a.reconnects = before
-	}
 	return forgotten, err
 }
 

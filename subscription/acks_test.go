@@ -28,6 +28,13 @@ func TestLostAcknowledgements(t *testing.T) {
 	kinds(t, func(t *testing.T, cfg jetstream.StreamConfig) {
 		inWorld(t, cfg, func(_ *testing.T, w *world) { lostAcknowledgements(w, w.config()) })
 	})
+	t.Run("Unordered", func(t *testing.T) {
+		inWorld(t, jetstream.StreamConfig{}, func(_ *testing.T, w *world) {
+			cfg := w.config()
+			cfg.Unordered, cfg.Concurrency = true, 1 // so that order can be judged
+			lostAcknowledgements(w, cfg)
+		})
+	})
 	t.Run("PerWorker", func(t *testing.T) {
 		inWorld(t, jetstream.StreamConfig{Retention: jetstream.WorkQueuePolicy}, func(_ *testing.T, w *world) {
 			cfg := w.config()
@@ -119,7 +126,7 @@ func TestConfirmKeepsWhatIsAnswered(t *testing.T) {
 		for n := uint64(1); n <= 5; n++ {
 			a.sent(fmt.Sprintf("ack.%d", n), n)
 		}
-		look := func(context.Context, bool) (reach, error) { return reach{floor: 1, delivered: 4}, nil }
+		look := func(context.Context) (reach, error) { return reach{floor: 1, delivered: 4}, nil }
 		confirm := func() (int, error) {
 			ctx, cancel := context.WithTimeout(t.Context(), answerTimeout)
 			defer cancel()

@@ -23,6 +23,8 @@
 //   - A message that fails DurableConfig.MaxDeliver times goes to
 //     DurableConfig.DeadLetterSubject, or is terminated and counted. A message at
 //     which owners die counts one failure for each.
+//   - With parti.OwnershipExclusive nothing is begun or acknowledged from the end
+//     of the worker's lease on, by its own clock.
 //   - A handler that panics has failed; one that hangs is reported and blocks its
 //     own partition only.
 //

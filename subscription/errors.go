@@ -1,6 +1,13 @@
 package subscription
 
-import "errors"
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
 
 // Errors of NewDurableHelper and UpdateWorkerConsumer that a change of the
 // configuration or of the stream cures. Their texts say which.
@@ -50,3 +57,15 @@ var (
 	// arrive. The partition begins again at its ack floor.
 	ErrDeliveryGap = errors.New("subscription: a delivery was lost")
 )
+
+// withCause adds to an error of a request that nobody answered that the connection
+// has been denied a right: the server tells that apart from any answer.
+func withCause(nc *nats.Conn, err error) error {
+	if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrTimeout) && !errors.Is(err, jetstream.ErrNoHeartbeat) {
+		return err
+	}
+	if last := nc.LastError(); errors.Is(last, nats.ErrPermissionViolation) {
+		return fmt.Errorf("%w (the connection was told last: %w)", err, last)
+	}
+	return err
+}

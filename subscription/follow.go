@@ -59,6 +59,7 @@ func (h *DurableHelper) FollowPartitions(ctx context.Context, lists <-chan []par
 		f.failed = false
 		if err := f.tend(ctx); err != nil && ctx.Err() == nil {
 			f.failed = true
+			err = withCause(h.js.Conn(), err)
 			h.cfg.Logger.Warn("durables do not follow the list of partitions", "error", err)
 			h.cfg.OnError(parti.Partition{}, fmt.Errorf("follow the list of partitions: %w", err))
 		}

@@ -145,6 +145,7 @@ func (p *partition) keep(every time.Duration) {
 
 // failed reports what went wrong and was survived.
 func (p *partition) failed(err error) {
+	err = withCause(p.js.Conn(), err)
 	p.cfg.Logger.Warn("partition trouble", "partition", p.id, "error", err)
 	p.cfg.OnError(p.partition, err)
 }

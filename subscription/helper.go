@@ -28,7 +28,8 @@ type DurableHelper struct {
 	subjects *subjects
 	slots    chan struct{}
 
-	can atomic.Pointer[capabilities] // nil when not known
+	can  atomic.Pointer[capabilities]   // nil when not known
+	held func(ctx context.Context) bool // parti.LeaseHeld
 
 	turn chan struct{} // held by the update or close that runs
 
@@ -36,9 +37,11 @@ type DurableHelper struct {
 	running map[string]*partition // by id, those still leaving included
 
 	// Used by the holder of turn.
-	closed bool
-	keeper *keeper
-	shared *shared // of PerWorker; nil while nothing is consumed
+	closed     bool
+	stream     jetstream.Stream // as read last, nil if it did not suit
+	streamRead time.Time
+	keeper     *keeper
+	shared     *shared // of PerWorker; nil while nothing is consumed
 }
 
 var (
@@ -75,7 +78,7 @@ func NewDurableHelperJS(js jetstream.JetStream, cfg DurableConfig, handler Messa
 	}
 	h := &DurableHelper{
 		cfg: cfg, js: js, handler: handler, subjects: subjects,
-		turn: make(chan struct{}, 1), running: make(map[string]*partition),
+		held: parti.LeaseHeld, turn: make(chan struct{}, 1), running: make(map[string]*partition),
 	}
 	if cfg.Concurrency > 0 {
 		h.slots = make(chan struct{}, cfg.Concurrency)
@@ -90,7 +93,10 @@ func NewDurableHelperJS(js jetstream.JetStream, cfg DurableConfig, handler Messa
 // it; the call may be repeated until it returns nil.
 //
 // A handler that is still running after HandoffTimeout, or when ctx ends, has its
-// context ended and its result dropped, and an error names its partition.
+// context ended and its result dropped, and an error names its partition. With
+// parti.OwnershipExclusive that happens at the end of the lease. When a newer
+// assignment waits while handlers are waited for, it returns
+// parti.ErrSuperseded, so that partitions gained meanwhile are begun at once.
 func (h *DurableHelper) UpdateWorkerConsumer(ctx context.Context, workerID string, partitions []parti.Partition) error {
 	if err := h.take(ctx); err != nil {
 		return fmt.Errorf("update consumer of %s: %w", workerID, err)
@@ -99,7 +105,7 @@ func (h *DurableHelper) UpdateWorkerConsumer(ctx context.Context, workerID strin
 	if h.closed && len(partitions) > 0 {
 		return ErrClosed
 	}
-	return h.update(ctx, workerID, partitions)
+	return withCause(h.js.Conn(), h.update(ctx, workerID, partitions))
 }
 
 // Close lets go of everything, like an update without partitions, and refuses
@@ -144,8 +150,10 @@ func (h *DurableHelper) update(ctx context.Context, worker string, partitions []
 
 	var releaseErr error
 	var wg sync.WaitGroup
-	wg.Go(func() { releaseErr = h.await(ctx, leaving) }) // meanwhile others are begun
+	started := make(chan struct{})
+	wg.Go(func() { releaseErr = h.await(ctx, leaving, started) }) // meanwhile others are begun
 	startErr := h.start(ctx, wanted)
+	close(started)
 	wg.Wait()
 	if releaseErr == nil && startErr == nil {
 		// What was gained again while it was still leaving.
@@ -166,36 +174,67 @@ func (h *DurableHelper) stopOthers(wanted map[string]parti.Partition) []*partiti
 	return leaving
 }
 
-// await waits for partitions to be let go, and revokes those that take too long.
-func (h *DurableHelper) await(ctx context.Context, leaving []*partition) error {
-	limit := time.NewTimer(h.cfg.HandoffTimeout)
-	defer limit.Stop()
-	var late bool
+// await waits for partitions to be let go, and revokes those that take too long,
+// and those whose lease has ended. Once the gains of this update are started, it
+// stops waiting when a newer assignment waits.
+func (h *DurableHelper) await(ctx context.Context, leaving []*partition, started <-chan struct{}) error {
+	now := time.Now()
+	limits := make(map[*partition]time.Time, len(leaving))
+	for _, p := range leaving {
+		limits[p] = p.leaves.Add(h.cfg.HandoffTimeout)
+		if p.work.Err() != nil { // revoked before
+			limits[p] = now.Add(h.cfg.HandoffTimeout)
+		}
+	}
+	slices.SortFunc(leaving, func(a, b *partition) int { return limits[a].Compare(limits[b]) })
 	var errs []error
 	for _, p := range leaving {
-		if !late {
-			select {
-			case <-p.done:
-			case <-limit.C:
-				late = true
-			case <-ctx.Done():
-				late = true
-			}
+		gone, err := p.gone(ctx, limits[p], started)
+		if err == nil && !gone {
+			p.late.Store(true)
+			gone = p.isDone() // it may not have seen that
 		}
-		select {
-		case <-p.done:
+		switch {
+		case err != nil:
+			return errors.Join(append(errs, err)...)
+		case gone:
 			h.mu.Lock()
 			delete(h.running, p.id)
 			h.mu.Unlock()
-		default:
-			if !p.isRevoked() {
-				p.revoke(ErrRevoked)
-				h.cfg.Metrics.IncrementRevoked()
-			}
-			errs = append(errs, fmt.Errorf("let go of partition %s: its handler has not returned: %w", p.id, ErrRevoked))
+			continue
 		}
+		if p.work.Err() == nil {
+			p.revoke(ErrRevoked)
+			h.cfg.Metrics.IncrementRevoked()
+		}
+		errs = append(errs, fmt.Errorf("let go of partition %s: its handler has not returned: %w", p.id, ErrRevoked))
 	}
 	return errors.Join(errs...)
+}
+
+// gone waits until a partition is let go, at most until then, and not at all
+// without a lease.
+func (p *partition) gone(ctx context.Context, until time.Time, started <-chan struct{}) (bool, error) {
+	if p.isDone() || ctx.Err() != nil || !p.leased() {
+		return p.isDone(), nil
+	}
+	limit := time.NewTimer(time.Until(until))
+	defer limit.Stop()
+	var newer <-chan struct{}
+	for {
+		select {
+		case <-p.done:
+			return true, nil
+		case <-limit.C:
+			return false, nil
+		case <-ctx.Done():
+			return false, nil
+		case <-started:
+			started, newer = nil, parti.Superseded(ctx)
+		case <-newer:
+			return false, parti.ErrSuperseded
+		}
+	}
 }
 
 // start begins to consume what is wanted and not running.
@@ -246,14 +285,26 @@ func (h *DurableHelper) missing(wanted map[string]parti.Partition) []parti.Parti
 	return gains
 }
 
+// streamFresh is how long what was read of the stream is good enough for gains: when
+// partitions move they come in several updates.
+const streamFresh = 10 * time.Second
+
 // check returns the subjects of what is wanted, by id, and the stream, if they can
 // be consumed.
 func (h *DurableHelper) check(ctx context.Context, wanted map[string]parti.Partition) (map[string]string, jetstream.Stream, error) {
+	const whose = "this worker alone"
 	subjects, err := h.subjectsOf(wanted)
 	if err != nil {
 		return nil, nil, err
 	}
-	stream, err := h.checkStream(ctx, subjects, "this worker alone")
+	if h.stream != nil && time.Since(h.streamRead) < streamFresh && h.judgeStream(h.stream, subjects, whose) == nil {
+		return subjects, h.stream, nil
+	}
+	h.stream = nil
+	stream, err := h.checkStream(ctx, subjects, whose)
+	if err == nil && h.cfg.Layout == PerPartition { // the other is rare, and not safe on a stream made anew
+		h.stream, h.streamRead = stream, time.Now()
+	}
 	return subjects, stream, err
 }
 
@@ -265,7 +316,9 @@ func (h *DurableHelper) abilities(ctx context.Context) capabilities {
 	}
 	can, err := askCapabilities(ctx, h.js)
 	if err != nil {
+		err = withCause(h.js.Conn(), err)
 		h.cfg.Logger.Warn("cannot learn what the server can do: takeovers will wait for AckWait", "error", err)
+		h.cfg.OnError(parti.Partition{}, fmt.Errorf("learn what the server can do: %w", err))
 		return can
 	}
 	h.can.Store(&can)
@@ -283,7 +336,7 @@ func (h *DurableHelper) target(stream jetstream.Stream, can capabilities, id, su
 func (h *DurableHelper) begin(ctx context.Context, gain parti.Partition, to target) error {
 	work, end := context.WithCancelCause(context.WithoutCancel(parti.PartitionContext(ctx, gain)))
 	p := &partition{
-		target: to, handler: h.handler, slots: h.slots, partition: gain,
+		target: to, handler: h.handler, slots: h.slots, held: h.held, partition: gain,
 		work: work, end: end, stopc: make(chan struct{}), done: make(chan struct{}),
 		acks: acks{nc: h.js.Conn()},
 	}
@@ -296,8 +349,26 @@ func (h *DurableHelper) begin(ctx context.Context, gain parti.Partition, to targ
 	h.mu.Lock()
 	h.running[p.id] = p
 	h.mu.Unlock()
-	go p.run() // waited for by the update that stops it
+	go h.serve(p, p.run) // waited for by the update that stops it
 	return nil
+}
+
+// serve runs a partition. Should it end later than the update that stopped it, which
+// may have been the last one, it is forgotten here.
+func (h *DurableHelper) serve(p *partition, run func()) {
+	run()
+	close(p.done)
+	if !p.late.Load() {
+		return
+	}
+	h.turn <- struct{}{} // an update ends in bounded time
+	defer h.give()
+	h.mu.Lock()
+	if h.running[p.id] == p {
+		delete(h.running, p.id)
+	}
+	h.mu.Unlock()
+	h.keep()
 }
 
 // partitions returns everything that runs, those leaving included.

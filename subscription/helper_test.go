@@ -2,6 +2,7 @@ package subscription
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -143,6 +144,48 @@ func TestClose(t *testing.T) {
 		ok(t, h.UpdateWorkerConsumer(t.Context(), "w-0", nil))
 		ok(t, h.Close(t.Context()))
 	})
+}
+
+// A Close that cannot let go says so, and what it leaves behind ends as soon as it
+// can: when a handler returns at last, or at once where only NATS is missing.
+func TestCloseThatFailsLeavesNothing(t *testing.T) {
+	for _, layout := range []Layout{PerPartition, PerWorker} {
+		for _, hangs := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%v, handler hangs %v", layout, hangs), func(t *testing.T) {
+				inWorld(t, jetstream.StreamConfig{Retention: jetstream.WorkQueuePolicy, Storage: jetstream.FileStorage}, func(t *testing.T, w *world) {
+					cfg := w.config()
+					cfg.Layout = layout
+					goOn := make(chan struct{})
+					h, err := NewDurableHelper(w.srv.Connect(t, parti.NATSOptions()...), cfg, MessageHandlerFunc(func(_ context.Context, msg jetstream.Msg) error {
+						if _, n := number(msg); n == 3 && hangs {
+							<-goOn
+						}
+						w.note(msg)
+						return nil
+					}))
+					ok(t, err)
+					w.publish(3, part("p"))
+					w.assign(h, part("p"))
+					w.until(2)
+					settle()
+					if !hangs {
+						w.srv.Shutdown()
+					}
+					wantErr(t, h.Close(t.Context()), ErrRevoked, "partition p")
+					close(goOn)
+					settle()
+					if n := pullers(); layout == PerPartition && n > 0 || len(h.Stats()) > 0 {
+						t.Errorf("%d goroutines and %v left", n, h.Stats())
+					}
+					if !hangs {
+						w.srv.Restart()
+						time.Sleep(10 * time.Second)
+					}
+					ok(t, h.Close(t.Context()))
+				})
+			})
+		}
+	}
 }
 
 // Concurrency limits the handlers of all partitions together.

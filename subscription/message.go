@@ -22,7 +22,7 @@ const (
 // partition knows of them and so that none is sent after a revocation.
 type message struct {
 	jetstream.Msg
-	revoked <-chan struct{}
+	revoked func() bool
 
 	mu      sync.Mutex
 	verdict verdict
@@ -49,12 +49,10 @@ func (m *message) decide(v verdict, do func() error) error {
 }
 
 func (m *message) unlessRevoked(do func() error) error {
-	select {
-	case <-m.revoked:
+	if m.revoked() {
 		return ErrRevoked
-	default:
-		return do()
 	}
+	return do()
 }
 
 func (m *message) decision() (verdict, time.Duration) {

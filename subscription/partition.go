@@ -8,16 +8,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/arloliu/parti"
 )
-
-// pullExpiry is how long a pull request lives while nothing comes. The server
-// sends a heartbeat halfway, so that an idle partition costs three small
-// messages each time.
-const pullExpiry = time.Minute
 
 // partition pulls from the durable of one partition, from a goroutine of its
 // own, until it is stopped.
@@ -25,6 +19,7 @@ type partition struct {
 	target
 	handler   MessageHandler
 	slots     chan struct{} // limits handlers over all partitions; nil for no limit
+	held      func(ctx context.Context) bool
 	partition parti.Partition
 	// consumer is the durable as found when the partition was gained, for the
 	// first pull.
@@ -36,6 +31,7 @@ type partition struct {
 	done   chan struct{} // closed: nothing runs any more
 	begun  sync.Once     // the stop
 	leaves time.Time     // when it was told to stop, before stopc is closed
+	late   atomic.Bool   // an update has not waited for done
 
 	mu         sync.Mutex
 	msgs       jetstream.MessagesContext // what it pulls from, while it does
@@ -98,11 +94,13 @@ func (p *partition) stop() {
 // kept alive.
 func (p *partition) revoke(cause error) { p.end(cause) }
 
-func (p *partition) isRevoked() bool { return p.work.Err() != nil }
+func (p *partition) isStopping() bool { return closed(p.stopc) }
 
-func (p *partition) isStopping() bool {
+func (p *partition) isDone() bool { return closed(p.done) }
+
+func closed(c <-chan struct{}) bool {
 	select {
-	case <-p.stopc:
+	case <-c:
 		return true
 	default:
 		return false
@@ -115,9 +113,9 @@ const quickResyncs = 100
 
 // run serves the partition until it is stopped, beginning again after trouble.
 func (p *partition) run() {
-	defer close(p.done)
 	defer p.end(ErrRevoked)
 	for n := 1; !p.isStopping(); n++ {
+		p.awaitLease()
 		began := time.Now()
 		err := p.serve()
 		if err == nil {
@@ -161,7 +159,7 @@ func (p *partition) serve() error {
 	if err != nil || p.isStopping() {
 		return err
 	}
-	opts := []jetstream.PullMessagesOpt{jetstream.PullMaxMessages(p.cfg.BatchSize), jetstream.PullExpiry(pullExpiry)}
+	opts := p.cfg.pullOptions(cons)
 	if pinned(cons) {
 		opts = append(opts, jetstream.PullPriorityGroup(pinGroup))
 	}
@@ -203,6 +201,10 @@ func (p *partition) serveOrdered(cons jetstream.Consumer, msgs jetstream.Message
 		return err
 	}
 	if left := p.finish(gathered); len(left) > 0 {
+		if !p.isStopping() {
+			drain(msgs)
+			return errLeaseEnded
+		}
 		p.letGo(append(left, drain(msgs)...))
 		return nil
 	}
@@ -230,133 +232,15 @@ func (p *partition) serveOrdered(cons jetstream.Consumer, msgs jetstream.Message
 		h := p.hands.take(msg)
 		completed := p.complete(h)
 		p.hands.put(h)
+		if !completed && !p.isStopping() {
+			drain(msgs)
+			return errLeaseEnded
+		}
 		if !completed {
 			p.letGo(append([]jetstream.Msg{msg}, drain(msgs)...))
 			return nil
 		}
 		p.position.done = p.position.sequence
-	}
-}
-
-// contestLook is how often is looked, while a partition is contested, whether a
-// message went to somebody else.
-const contestLook = 100 * time.Millisecond
-
-// firstWait is how long a first delivery is awaited before the server is asked
-// whether it has the request.
-const firstWait = 2 * time.Second
-
-// next returns the next delivery. While the partition is contested it notices
-// also without one that something was given to somebody else.
-func (p *partition) next(cons jetstream.Consumer, msgs jetstream.MessagesContext) (jetstream.Msg, error) {
-	at, unacknowledged := &p.position, false
-	for time.Now().Before(at.contested) {
-		msg, err := msgs.Next(jetstream.NextMaxWait(contestLook))
-		if !errors.Is(err, nats.ErrTimeout) {
-			return msg, err
-		}
-		ctx, cancel := context.WithTimeout(p.work, answerTimeout)
-		info, err := cons.Info(ctx)
-		cancel()
-		if err != nil {
-			continue
-		}
-		// Our own acknowledgements may be on their way, but not for so long; and
-		// what was given away together with a reset is not a delivery too many.
-		before := unacknowledged
-		unacknowledged = info.NumAckPending > 0
-		if info.Delivered.Consumer < at.next && !(before && unacknowledged) {
-			continue
-		}
-		// What was sent to us before the answer has arrived before it.
-		if msg, err = msgs.Next(jetstream.NextMaxWait(time.Millisecond)); !errors.Is(err, nats.ErrTimeout) {
-			return msg, err
-		}
-		p.cfg.Metrics.IncrementResync()
-		return nil, fmt.Errorf("%w: a delivery before %d went to somebody else", ErrDeliveryGap, info.Delivered.Consumer+1)
-	}
-	for at.unlooked && !p.heard.Load() {
-		if msg, err := p.firstLook(cons, msgs); msg != nil || err != nil {
-			return msg, err
-		}
-	}
-	return msgs.Next()
-}
-
-// firstLook waits a moment for the first delivery, and then asks the server whether
-// it has the request. A durable that has just been made, or has a new leader, may
-// not have been there for it, and nats.go says so only when heartbeats are missed.
-func (p *partition) firstLook(cons jetstream.Consumer, msgs jetstream.MessagesContext) (jetstream.Msg, error) {
-	msg, err := msgs.Next(jetstream.NextMaxWait(firstWait))
-	if !errors.Is(err, nats.ErrTimeout) {
-		return msg, err
-	}
-	ctx, cancel := context.WithTimeout(p.work, answerTimeout)
-	info, err := cons.Info(ctx)
-	cancel()
-	if err != nil {
-		return nil, nil //nolint:nilerr // it has no leader: ask again
-	}
-	if p.position.unlooked = false; info.NumWaiting > 0 {
-		return nil, nil
-	}
-	// What was sent to us before the answer has arrived before it.
-	if msg, err = msgs.Next(jetstream.NextMaxWait(time.Millisecond)); !errors.Is(err, nats.ErrTimeout) {
-		return msg, err
-	}
-	return nil, fmt.Errorf("%w: the server has no request", errPullAgain)
-}
-
-// errPullAgain has a partition begin again without a word to the user: the server
-// may not have its request, or may not answer it.
-var errPullAgain = errors.New("pull again")
-
-// pullAgain has a partition begin again that may have missed its pin. The server
-// tells that with the first delivery; if it was lost with the connection, the
-// request that follows the reconnect comes without the pin, and waits until the
-// pin has expired.
-func (p *partition) pullAgain() {
-	if p.heard.Load() {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.msgs == nil || p.again || p.js.Conn().Stats().Reconnects == p.reconnects {
-		return
-	}
-	if p.missed.IsZero() {
-		p.missed = time.Now()
-	}
-	if time.Since(p.missed) >= pinWait {
-		p.again = true
-		p.msgs.Stop()
-	}
-}
-
-// pinWait is how long after a reconnect nothing must have come. An owner that was
-// replaced meanwhile is told so by then: it must not take the pin from the next.
-const pinWait = 5 * time.Second
-
-func (p *partition) isPulledAgain() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.again
-}
-
-// pulled judges an error of Next: whether to go on, and if not, why.
-func (p *partition) pulled(err error) (bool, error) {
-	switch {
-	case err == nil:
-		return true, nil
-	case errors.Is(err, jetstream.ErrNoHeartbeat):
-		p.failed(fmt.Errorf("partition %s: %w", p.id, err)) // it pulls again by itself
-		return true, nil
-	case p.isStopping():
-		return false, nil
-	case p.isPulledAgain():
-		return false, fmt.Errorf("%w: the connection was lost before the first delivery", errPullAgain)
-	default:
-		return false, err
 	}
 }
 
@@ -424,8 +308,11 @@ func (p *partition) try(h *hand) (bool, time.Duration, error) {
 
 // attempt is try for who has the right to call the handler.
 func (p *partition) attempt(h *hand) (bool, time.Duration, error) {
+	if p.isRevoked() {
+		return false, 0, nil
+	}
 	ctx, end := context.WithCancelCause(p.work)
-	m := &message{Msg: h.msg, revoked: p.work.Done()}
+	m := &message{Msg: h.msg, revoked: p.isRevoked}
 	h.begin(end)
 	err := p.call(ctx, m)
 	d := h.finish()

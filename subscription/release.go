@@ -164,17 +164,10 @@ func (p *partition) confirm(ctx context.Context) error {
 	return err
 }
 
-// reached asks the server how far the durable has come. Out of order that does
-// not tell what was acknowledged; what is known is then whether the connection was
-// lost. A durable of several partitions does not tell it of one of them, but the
-// work queue does: what was acknowledged is not in it any more.
-func (p *partition) reached(ctx context.Context, reconnected bool) (reach, error) {
-	if p.cfg.Unordered {
-		if reconnected {
-			return reach{delivered: math.MaxUint64}, nil
-		}
-		return reach{math.MaxUint64, math.MaxUint64}, nil
-	}
+// reached asks the server how far the durable has come. A durable of several
+// partitions does not tell it of one of them, but the work queue does: what was
+// acknowledged is not in it any more.
+func (p *partition) reached(ctx context.Context) (reach, error) {
 	if p.cfg.Layout == PerWorker {
 		first, err := p.stream.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(p.subject))
 		switch {

@@ -46,7 +46,12 @@ func (h *DurableHelper) updateShared(ctx context.Context, worker string, wanted 
 	for _, p := range all {
 		p.stop()
 	}
-	releaseErr := h.await(ctx, all)
+	nothing := make(chan struct{})
+	close(nothing)
+	releaseErr := h.await(ctx, all, nothing)
+	if errors.Is(releaseErr, parti.ErrSuperseded) {
+		return releaseErr // nothing can be begun before
+	}
 	if s := h.shared; s != nil {
 		<-s.done
 		if err := s.durable.remove(ctx); err != nil {
@@ -127,12 +132,12 @@ func (s *shared) begin() map[string]*partition {
 	s.h.mu.Lock()
 	defer s.h.mu.Unlock()
 	for subject, part := range s.lanes {
-		work, end := context.WithCancelCause(context.WithoutCancel(s.ctx))
+		work, end := context.WithCancelCause(context.WithoutCancel(parti.PartitionContext(s.ctx, part)))
 		p := &partition{
 			target: target{
 				cfg: &s.h.cfg, js: s.h.js, stream: s.durable.stream, id: part.ID(), subject: subject, durable: s.durable.name,
 			},
-			handler: s.h.handler, slots: s.h.slots, partition: part,
+			handler: s.h.handler, slots: s.h.slots, held: s.h.held, partition: part,
 			work: work, end: end, stopc: make(chan struct{}), done: make(chan struct{}),
 			acks: acks{nc: s.h.js.Conn()}, queue: make(chan *hand, s.h.cfg.MaxAckPending+s.h.cfg.BatchSize),
 		}
@@ -142,7 +147,7 @@ func (s *shared) begin() map[string]*partition {
 		}
 		begun[subject] = p
 		s.h.running[p.id] = p
-		go p.runQueue() // waited for by run, or by the update that stops it
+		go s.h.serve(p, p.runQueue) // waited for by run, or by the update that stops it
 	}
 	s.begun = true
 	return begun
@@ -187,7 +192,7 @@ func (s *shared) run(cons jetstream.Consumer, lanes map[string]*partition) {
 }
 
 func (s *shared) failed(err error) {
-	err = fmt.Errorf("pull for worker %s: %w", s.durable.worker, err)
+	err = withCause(s.h.js.Conn(), fmt.Errorf("pull for worker %s: %w", s.durable.worker, err))
 	s.h.cfg.Logger.Warn("worker trouble", "error", err)
 	s.h.cfg.OnError(parti.Partition{}, err)
 }
@@ -205,7 +210,7 @@ func (s *shared) pause(d time.Duration) bool {
 
 // pull gives every message to its partition.
 func (s *shared) pull(cons jetstream.Consumer, lanes map[string]*partition) error {
-	msgs, err := cons.Messages(jetstream.PullMaxMessages(s.h.cfg.BatchSize), jetstream.PullExpiry(pullExpiry))
+	msgs, err := cons.Messages(s.h.cfg.pullOptions(cons)...)
 	if err != nil {
 		return err
 	}
@@ -271,14 +276,17 @@ func (p *partition) enqueue(msg jetstream.Msg, meta *jetstream.MsgMetadata) {
 
 // runQueue handles what is enqueued until the partition is stopped.
 func (p *partition) runQueue() {
-	defer close(p.done)
 	defer p.end(ErrRevoked)
 	defer func() { p.cfg.Metrics.ObserveRelease(time.Since(p.leaves)) }()
 	for !p.isStopping() {
 		select {
 		case <-p.stopc:
 		case h := <-p.queue:
-			if !p.complete(h) {
+			done := p.complete(h)
+			for !done && p.pause(leaseLook) { // without a lease at present
+				done = p.complete(h)
+			}
+			if !done {
 				continue // stopped
 			}
 			p.hands.put(h)

@@ -33,6 +33,14 @@ func (h *DurableHelper) subjectsOf(parts map[string]parti.Partition) (map[string
 // checkStream reads the stream and says what is wrong with it for these subjects,
 // by partition id.
 func (h *DurableHelper) checkStream(ctx context.Context, subjects map[string]string, whose string) (jetstream.Stream, error) {
+	stream, err := h.readStream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return stream, h.judgeStream(stream, subjects, whose)
+}
+
+func (h *DurableHelper) readStream(ctx context.Context) (jetstream.Stream, error) {
 	name := h.cfg.StreamName
 	stream, err := h.js.Stream(ctx, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -41,25 +49,31 @@ func (h *DurableHelper) checkStream(ctx context.Context, subjects map[string]str
 	if err != nil {
 		return nil, fmt.Errorf("read stream %s: %w", name, err)
 	}
+	return stream, nil
+}
+
+// judgeStream is checkStream of a stream that was read.
+func (h *DurableHelper) judgeStream(stream jetstream.Stream, subjects map[string]string, whose string) error {
+	name := h.cfg.StreamName
 	cfg := stream.CachedInfo().Config
 	if h.cfg.Layout == PerWorker {
 		if cfg.Retention != jetstream.WorkQueuePolicy {
-			return nil, fmt.Errorf("%w: stream %s has %v retention: a durable per worker skips what waits in a partition that it "+
+			return fmt.Errorf("%w: stream %s has %v retention: a durable per worker skips what waits in a partition that it "+
 				"gains, on all but work queues: use PerPartition", ErrLayoutUnsupported, name, cfg.Retention)
 		}
 	} else if cfg.MaxConsumers > 0 && cfg.MaxConsumers < len(subjects) {
-		return nil, fmt.Errorf("%w: MaxConsumers of %s is %d, %s has %d partitions: raise it to more than the number "+
+		return fmt.Errorf("%w: MaxConsumers of %s is %d, %s has %d partitions: raise it to more than the number "+
 			"of all partitions, or map keys onto fewer partitions", ErrTooManyConsumers, name, cfg.MaxConsumers, whose, len(subjects))
 	}
 	if cfg.Mirror != nil || len(cfg.Sources) > 0 || cfg.SubjectTransform != nil {
-		return stream, nil // what it holds is named elsewhere
+		return nil // what it holds is named elsewhere
 	}
 	for id, subject := range subjects {
 		tokens := strings.Split(subject, ".")
 		if !slices.ContainsFunc(cfg.Subjects, func(s string) bool { return subset(tokens, strings.Split(s, ".")) }) {
-			return nil, fmt.Errorf("%w: partition %s: stream %s has no subject %s, only %s: correct SubjectTemplate or add it to the stream",
+			return fmt.Errorf("%w: partition %s: stream %s has no subject %s, only %s: correct SubjectTemplate or add it to the stream",
 				ErrSubject, id, name, subject, strings.Join(cfg.Subjects, ", "))
 		}
 	}
-	return stream, nil
+	return nil
 }

@@ -154,6 +154,20 @@ func (w *world) judge(doubles int) {
 	}
 }
 
+// judged returns how many messages of a partition were completed, and how many of
+// these more than once, in whatever order.
+func (w *world) judged(p parti.Partition) (n, doubled int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	times := map[int]int{}
+	for _, c := range w.completed[p.ID()] {
+		if times[c]++; times[c] == 2 {
+			doubled++
+		}
+	}
+	return len(times), doubled
+}
+
 // judgePartition checks that 1 to n were completed for the first time in order.
 func judgePartition(n int, completed []int) (doubles int, err error) {
 	last := 0

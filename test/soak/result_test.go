@@ -56,6 +56,17 @@ func (r *result) pauses(replanned bool) []time.Duration {
 	return out
 }
 
+// step returns one of the steps of the pauses.
+func (r *result) step(i int) []time.Duration {
+	var out []time.Duration
+	for _, m := range r.Moves {
+		if m.First != 0 && !m.Disturbed && !m.Replanned {
+			out = append(out, m.Steps()[i])
+		}
+	}
+	return out
+}
+
 // firsts returns how long orphaned partitions waited for their first message
 // after the grant, and for the grant.
 func (r *result) firsts() (firsts, grants []time.Duration) {
@@ -162,6 +173,11 @@ func table(results []*result) string {
 	row("pause of moved p50", func(r *result) string { return crew.Short(crew.At(r.pauses(false), 50)) })
 	row("p99", func(r *result) string { return crew.Short(crew.At(r.pauses(false), 99)) })
 	row("worst", func(r *result) string { return crew.Short(crew.At(r.pauses(false), 100)) })
+	for i, name := range []string{"of that let go", "granted", "first message"} {
+		row(name+" p50, p99", func(r *result) string {
+			return crew.Short(crew.At(r.step(i), 50)) + ", " + crew.Short(crew.At(r.step(i), 99))
+		})
+	}
 	row("pause when re-planned p50", func(r *result) string { return crew.Short(crew.At(r.pauses(true), 50)) })
 	row("p99", func(r *result) string { return crew.Short(crew.At(r.pauses(true), 99)) })
 	row("others, nothing moves p50", func(r *result) string { return crew.Short(crew.At(r.Calm, 50)) })

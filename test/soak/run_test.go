@@ -34,10 +34,11 @@ type form struct {
 	workers    int
 	waiting    int // messages in every partition at every move
 	moves      int
-	perPlan    int // partitions that a plan moves
-	kills      int // of the leader, spread over the moves
-	crashes    int // of any worker, when nothing moves
-	leaves     int // graceful ones, each followed by a join
+	perPlan    int  // partitions that a plan moves
+	kills      int  // of the leader, spread over the moves
+	crashes    int  // of any worker, when nothing moves
+	leaves     int  // graceful ones, each followed by a join
+	steady     bool // no plan is changed while its partitions drain
 	seed       uint64
 	// outage restarts the server that leads the stream, halfway.
 	outage func(r *run) error
@@ -219,7 +220,7 @@ func (r *run) batch(while func() error) error {
 		if err := while(); err != nil {
 			return err
 		}
-	} else if r.rng.IntN(10) < 7 {
+	} else if !r.steady && r.rng.IntN(10) < 7 {
 		// As soon as the first worker that is to let go has been told so, some of
 		// its partitions go elsewhere.
 		if err := r.answered(); err != nil {

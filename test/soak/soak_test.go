@@ -93,6 +93,27 @@ func TestKills(t *testing.T) {
 	t.Logf("\n%s\nseed %d", table(results), *seed)
 }
 
+// TestPauses measures how long partitions rest that are moved, 20 at a time, while
+// nothing else happens.
+func TestPauses(t *testing.T) {
+	if *pauses == 0 {
+		t.Skip("runs for a minute: make soak-pauses")
+	}
+	var results []*result
+	for i, f := range forms() {
+		if f.storage != jetstream.FileStorage {
+			continue
+		}
+		f.moves, f.steady, f.seed = max(1, *pauses/3), true, f.seed+uint64(i)
+		t.Run(f.name, func(t *testing.T) {
+			r := onServer(t, f)
+			r.check(t)
+			results = append(results, r)
+		})
+	}
+	t.Logf("\n%s\nseed %d", table(results), *seed)
+}
+
 // TestR3 runs on a cluster, and restarts the server that leads the stream.
 func TestR3(t *testing.T) {
 	if !*r3 {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,7 +22,10 @@ import (
 	partitest "github.com/arloliu/parti/testing"
 )
 
-var pairs = flag.Int("pairs", 0, "measure this many pairs of runs; 0 only shows that they work")
+var (
+	pairs = flag.Int("pairs", 0, "measure this many pairs of runs; 0 only shows that they work")
+	each  = flag.Int("each", 2000, "messages in each of 100 partitions; 1,000 partitions have as many together")
+)
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -36,7 +40,7 @@ const (
 // consumers, one after the other and taking turns in who is first, and judges the
 // median of the ratios.
 func TestThroughput(t *testing.T) {
-	for _, c := range []struct{ partitions, each int }{{100, 2000}, {1000, 50}} {
+	for _, c := range []struct{ partitions, each int }{{100, *each}, {1000, *each / 10}} {
 		t.Run(fmt.Sprintf("%d partitions", c.partitions), func(t *testing.T) {
 			partitions, each, runs := c.partitions, c.each, *pairs
 			if runs == 0 {
@@ -46,12 +50,14 @@ func TestThroughput(t *testing.T) {
 			ratios := make([]float64, 0, runs)
 			for i := range runs {
 				var rate [2]float64 // plain, helper
+				var cpu [2]time.Duration
 				for j := range rate {
 					which := (i + j) % 2
-					rate[which] = f.drain(t, which == 1)
+					rate[which], cpu[which] = f.drain(t, which == 1)
 				}
 				ratios = append(ratios, rate[1]/rate[0])
-				t.Logf("pair %2d: nats.go %7.0f messages/s, helper %7.0f, ratio %.3f", i+1, rate[0], rate[1], rate[1]/rate[0])
+				t.Logf("pair %2d: nats.go %7.0f messages/s, helper %7.0f, ratio %.3f; CPU %v and %v per message", i+1, rate[0], rate[1],
+					rate[1]/rate[0], cpu[0], cpu[1])
 			}
 			slices.Sort(ratios)
 			median := ratios[len(ratios)/2]
@@ -119,8 +125,8 @@ func (g *gate) handle() {
 }
 
 // drain consumes the whole backlog with new durables and returns messages per
-// second.
-func (f *fixture) drain(t *testing.T, helper bool) float64 {
+// second, and the processor time of a message, the server's included.
+func (f *fixture) drain(t *testing.T, helper bool) (rate float64, cpu time.Duration) {
 	t.Helper()
 	f.runs++
 	prefix := fmt.Sprint("run", f.runs)
@@ -148,10 +154,10 @@ func (f *fixture) drain(t *testing.T, helper bool) float64 {
 		t.FailNow()
 	}
 	<-g.ready
-	began := time.Now()
+	began, used := time.Now(), cpuTime(t)
 	close(g.open)
 	<-g.all
-	took := time.Since(began)
+	took, cpu := time.Since(began), cpuTime(t)-used
 	for _, end := range ends {
 		end()
 	}
@@ -160,7 +166,16 @@ func (f *fixture) drain(t *testing.T, helper bool) float64 {
 	for name := range stream.ConsumerNames(t.Context()).Name() {
 		must(t, stream.DeleteConsumer(t.Context(), name))
 	}
-	return float64(len(f.parts)*f.each) / took.Seconds()
+	n := len(f.parts) * f.each
+	return float64(n) / took.Seconds(), (cpu / time.Duration(n)).Round(100 * time.Nanosecond)
+}
+
+// cpuTime is what this process has used.
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	must(t, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func consumeWithHelper(t *testing.T, nc *nats.Conn, prefix string, parts []parti.Partition, g *gate) (end func()) {

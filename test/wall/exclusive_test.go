@@ -4,8 +4,8 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -161,10 +161,11 @@ type cutter struct {
 	listener net.Listener
 	to       string
 
-	mu    sync.Mutex
-	cut   bool
-	conns []net.Conn
-	all   sync.WaitGroup
+	mu     sync.Mutex
+	cut    bool
+	silent chan struct{} // while it is, connections stay and nothing passes; closed when that is over
+	conns  []net.Conn
+	all    sync.WaitGroup
 }
 
 func newCutter(t *testing.T, to string) *cutter {
@@ -185,6 +186,7 @@ func newCutter(t *testing.T, to string) *cutter {
 	})
 	t.Cleanup(func() {
 		_ = l.Close()
+		c.hush(false)
 		c.set(true)
 		c.all.Wait()
 	})
@@ -204,7 +206,22 @@ func (c *cutter) connect(in net.Conn) {
 	}
 	c.conns = append(c.conns, in, out)
 	pipe := func(to, from net.Conn) {
-		_, _ = io.Copy(to, from)
+		buf := make([]byte, 1<<16)
+		for {
+			n, err := from.Read(buf)
+			if err != nil {
+				break
+			}
+			c.mu.Lock()
+			silent := c.silent
+			c.mu.Unlock()
+			if silent != nil {
+				<-silent
+			}
+			if _, err := to.Write(buf[:n]); err != nil {
+				break
+			}
+		}
 		_ = to.Close()
 		_ = from.Close()
 	}
@@ -222,9 +239,26 @@ func (c *cutter) set(cut bool) {
 	c.conns = nil
 }
 
-// TestExclusiveWritesAreFenced suspends a worker process for 5 s, and cuts another
-// one off, while each writes to a store that checks tokens: it accepts no stale
-// write, and what the others got in time they write.
+// hush has nothing pass, and nobody told, or what was held up pass.
+func (c *cutter) hush(silent bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.silent != nil {
+		close(c.silent)
+		c.silent = nil
+	}
+	if silent {
+		c.silent = make(chan struct{})
+	}
+}
+
+// spells are how long workers are suspended and cut off.
+var spells = flag.String("spells", "5s", "how long workers that write to a store are suspended, and cut off, one after the other")
+
+// TestExclusiveWritesAreFenced suspends a worker process, cuts the next one off and
+// then the third without a word, for a while each, while all of them write to a
+// store that checks tokens: it accepts no stale write, and what the others got in
+// time they write.
 func TestExclusiveWritesAreFenced(t *testing.T) {
 	t.Parallel()
 	const workers, partitions = 3, 12
@@ -269,22 +303,30 @@ func TestExclusiveWritesAreFenced(t *testing.T) {
 	}
 	store.awaitWriters(t, partitions, 0, 1, 2)
 
-	suspended, cut := 0, 1
-	if err := processes[suspended].Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
+	for i, text := range strings.Split(*spells, ",") {
+		spell, err := time.ParseDuration(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signal := func(victim int, s syscall.Signal) {
+			if err := processes[victim].Process.Signal(s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for j, trouble := range []struct{ begin, end func(victim int) }{
+			{func(v int) { signal(v, syscall.SIGSTOP) }, func(v int) { signal(v, syscall.SIGCONT) }},
+			{func(v int) { cutters[v].set(true) }, func(v int) { cutters[v].set(false) }},
+			{func(v int) { cutters[v].hush(true) }, func(v int) { cutters[v].hush(false) }},
+		} {
+			victim := (i + j) % workers
+			over := time.After(spell)
+			trouble.begin(victim)
+			store.awaitWriters(t, partitions, (victim+1)%workers, (victim+2)%workers)
+			<-over
+			trouble.end(victim)
+			store.awaitWriters(t, partitions, 0, 1, 2)
+		}
 	}
-	resume := time.After(5 * time.Second)
-	store.awaitWriters(t, partitions, 1, 2)
-	<-resume
-	if err := processes[suspended].Process.Signal(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
-	store.awaitWriters(t, partitions, 0, 1, 2)
-
-	cutters[cut].set(true)
-	store.awaitWriters(t, partitions, 0, 2)
-	cutters[cut].set(false)
-	store.awaitWriters(t, partitions, 0, 1, 2)
 
 	store.mu.Lock()
 	defer store.mu.Unlock()

@@ -19,5 +19,12 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if description := os.Getenv(nodeEnv); description != "" { // likewise, a NATS server
+		if err := runNode(description); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	goleak.VerifyTestMain(m)
 }

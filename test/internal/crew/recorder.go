@@ -2,6 +2,7 @@ package crew
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/arloliu/parti"
@@ -57,6 +58,9 @@ func (w *Recorder) UpdateWorkerConsumer(ctx context.Context, id string, partitio
 		w.Add(r)
 	}
 	err := w.Updater.UpdateWorkerConsumer(ctx, id, partitions)
+	if errors.Is(err, parti.ErrSuperseded) {
+		return err
+	}
 	if err != nil {
 		w.Failed(err)
 		w.mu.Lock()

@@ -85,7 +85,7 @@ type part struct {
 	unsure    []int  // handled by the owner, answer not known
 
 	told     *Move // under way
-	released bool
+	released int64 // when, by the last owner; 0 = not
 	group    *leaving
 	again    int  // messages of the owner that were begun before
 	rewound  bool // one of them was not known to be acknowledged
@@ -211,8 +211,8 @@ func (j *judge) granted(p *part, r Record) {
 		switch {
 		case p.told.From == r.Proc:
 			j.v.Returned++
-		case p.released:
-			p.told.To, p.told.Granted = r.Proc, r.At
+		case p.released != 0:
+			p.told.To, p.told.Released, p.told.Granted = r.Proc, p.released, r.At
 			if p.group != nil {
 				p.told.Idle = max(p.told.Told, p.group.idle)
 			}
@@ -234,7 +234,7 @@ func (j *judge) granted(p *part, r Record) {
 
 func (p *part) own(proc int, token parti.Token) {
 	p.owner, p.token, p.lastSeq, p.open, p.handledAt, p.unsure = proc, token, 0, 0, 0, nil
-	p.released = false
+	p.released = 0
 }
 
 func (p *part) oust(proc int, blind bool) {
@@ -301,7 +301,7 @@ func (j *judge) released(p *part, r Record) {
 		}
 	}
 	p.own(0, parti.Token{})
-	p.released = true
+	p.released = r.At
 }
 
 func (j *judge) received(p *part, m *message, r Record) {

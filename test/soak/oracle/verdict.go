@@ -56,6 +56,7 @@ type Move struct {
 	Part     int
 	From, To int // processes
 	Told     int64
+	Released int64
 	Granted  int64
 	// First is when the new owner's handler began; 0 if it never did.
 	First int64
@@ -75,6 +76,14 @@ type Move struct {
 
 // Pause is how long the partition rested beyond the handlers that had to finish.
 func (m Move) Pause() time.Duration { return time.Duration(m.First - m.Idle) }
+
+// Steps are what the pause consists of: until the giver had let go, until the new
+// owner began with the partition, and until its first message.
+func (m Move) Steps() [3]time.Duration {
+	return [3]time.Duration{
+		time.Duration(m.Released - m.Idle), time.Duration(m.Granted - m.Released), time.Duration(m.First - m.Granted),
+	}
+}
 
 // Orphan is a partition whose owner was killed.
 type Orphan struct {
