@@ -2,6 +2,7 @@ package compat
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -50,9 +51,31 @@ func TestConformance(t *testing.T) {
 						_ = js.DeleteKeyValue(context.Background(), b)
 					}
 				})
+				answers(ctx, t, s)
 				return kvtest.Real{Store: s}
 			})
 		})
+	}
+}
+
+// answers waits until every bucket answers: on a cluster it takes a moment until all
+// servers know who leads it.
+func answers(ctx context.Context, t *testing.T, s *natskv.Store) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for bucket := range natskv.Buckets {
+		for {
+			_, err := s.Get(ctx, bucket, "nothing")
+			if errors.Is(err, natskv.ErrNotFound) {
+				break
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				t.Fatalf("bucket %d: %v", bucket, err)
+			}
+		}
 	}
 }
 
