@@ -209,6 +209,9 @@ func drawScale(file, folder string) error {
 	if err := json.Unmarshal(text, &figures); err != nil {
 		return fmt.Errorf("read %s: %w", file, err)
 	}
+	if err := os.MkdirAll(folder, 0o750); err != nil {
+		return err
+	}
 	for _, c := range []struct {
 		name, title, x string
 		fixed          func(f scaleFigure) bool

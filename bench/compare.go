@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"slices"
 	"text/tabwriter"
@@ -54,13 +55,16 @@ type row struct {
 	moved   [numChanges]float64 // weight, over the least that gives newcomers their share
 }
 
-func compare(out io.Writer, short bool, seed uint64, charts string) error {
+func compare(out io.Writer, short bool, largest int, seed uint64, charts string) error {
 	todo := sizes
 	if short {
 		todo = shortSizes
 	}
 	var rows []row
 	for _, s := range todo {
+		if s.partitions > largest {
+			continue
+		}
 		for _, d := range drawers {
 			f := newFleet(seed, s.partitions, s.workers, d)
 			names := make([]string, len(f.parts))
@@ -80,8 +84,11 @@ func compare(out io.Writer, short bool, seed uint64, charts string) error {
 	if err := writeRows(out, rows); err != nil {
 		return err
 	}
-	if charts == "" {
+	if charts == "" || len(rows) == 0 {
 		return nil
+	}
+	if err := os.MkdirAll(charts, 0o750); err != nil {
+		return err
 	}
 	return drawRows(charts, rows)
 }

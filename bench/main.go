@@ -25,6 +25,7 @@ func run(args []string, out io.Writer) error {
 	charts := flags.String("charts", "", "draw charts into this `folder`")
 	short := flags.Bool("short", false, "small sizes, some seconds")
 	seed := flags.Uint64("seed", 41_000, "of the first of the random fleets; none that the design was tuned with lies above 10,000")
+	largest := flags.Int("largest", 1_000_000, "leave out sizes with more `partitions`")
 	seeds := flags.Uint64("seeds", 10, "how many of them for each goal")
 	file := flags.String("json", "", "`file` that parti bench scale has written")
 	if err := flags.Parse(args[1:]); err != nil {
@@ -32,7 +33,7 @@ func run(args []string, out io.Writer) error {
 	}
 	switch args[0] {
 	case "compare":
-		return compare(out, *short, *seed, *charts)
+		return compare(out, *short, *largest, *seed, *charts)
 	case "goals":
 		return goals(out, *short, *seed, *seeds)
 	case "scale":

@@ -308,7 +308,7 @@ func TestBenchScale(t *testing.T) {
 		got = append(got, f.Event)
 		// What a value takes and says; how long it took depends on the machine.
 		if f.Total <= 0 || f.Moved < 90 || f.Values < 5 || f.MaxValue < 100 || f.MaxValue > f.Bytes || f.HeadBytes > 6*128 ||
-			f.Bytes > 3*f.MovedBytes+6*128 || f.OutMsgs < int64(f.Values) {
+			f.Event != bench.ScaleJoin && f.Bytes > 3*f.MovedBytes+6*128 || f.OutMsgs < int64(f.Values) {
 			t.Errorf("figure %+v", f)
 		}
 	}
