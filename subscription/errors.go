@@ -61,7 +61,9 @@ var (
 // withCause adds to an error of a request that nobody answered that the connection
 // has been denied a right: the server tells that apart from any answer.
 func withCause(nc *nats.Conn, err error) error {
-	if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrTimeout) && !errors.Is(err, jetstream.ErrNoHeartbeat) {
+	unanswered := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) ||
+		errors.Is(err, jetstream.ErrNoHeartbeat) || errors.Is(err, errPullAgain)
+	if !unanswered {
 		return err
 	}
 	if last := nc.LastError(); errors.Is(last, nats.ErrPermissionViolation) {

@@ -114,6 +114,7 @@ const quickResyncs = 100
 // run serves the partition until it is stopped, beginning again after trouble.
 func (p *partition) run() {
 	defer p.end(ErrRevoked)
+	again := 0
 	for n := 1; !p.isStopping(); n++ {
 		p.awaitLease()
 		began := time.Now()
@@ -121,14 +122,17 @@ func (p *partition) run() {
 		if err == nil {
 			break
 		}
+		if time.Since(began) > time.Minute {
+			n, again = 1, 0
+		}
 		if errors.Is(err, errPullAgain) {
+			again++
+		}
+		if again == 1 && errors.Is(err, errPullAgain) {
 			p.cfg.Logger.Info("pulling again", "partition", p.id, "why", err)
 			continue
 		}
-		p.failed(fmt.Errorf("pull partition %s: %w", p.id, err))
-		if time.Since(began) > time.Minute {
-			n = 1
-		}
+		p.failed(fmt.Errorf("pull partition %s: %w", p.id, withCause(p.js.Conn(), err)))
 		if errors.Is(err, ErrDeliveryGap) && n < quickResyncs {
 			continue
 		}

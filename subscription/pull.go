@@ -97,8 +97,8 @@ func (p *partition) firstLook(cons jetstream.Consumer, msgs jetstream.MessagesCo
 	return nil, fmt.Errorf("%w: the server has no request", errPullAgain)
 }
 
-// errPullAgain has a partition begin again without a word to the user: the server
-// may not have its request, or may not answer it.
+// errPullAgain has a partition begin again, the first time without a word to the
+// user: the server may not have its request, or may not answer it.
 var errPullAgain = errors.New("pull again")
 
 // pullAgain has a partition begin again that may have missed its pin. The server

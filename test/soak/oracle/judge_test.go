@@ -280,10 +280,11 @@ func TestMove(t *testing.T) {
 	s := new(story).publish(10).grant(1, 1).work(1, 1, 1, 2).message(Received, 1, 1, 3)
 	told := s.tell(1).at
 	idle := s.message(Handled, 1, 1, 3).at
-	granted := s.release(1).grant(2, 2).at
+	released := s.release(1).at
+	granted := s.grant(2, 2).at
 	first := s.message(Received, 2, 2, 4).at
 	v := Judge(1, s.records)
-	want := Move{Part: 0, From: 1, To: 2, Told: told, Granted: granted, First: first, Idle: idle, InFlight: true, Waiting: 8}
+	want := Move{Part: 0, From: 1, To: 2, Told: told, Released: released, Granted: granted, First: first, Idle: idle, InFlight: true, Waiting: 8}
 	if len(v.Moves) != 1 || v.Moves[0] != want {
 		t.Fatalf("moves %+v, want %+v", v.Moves, want)
 	}
