@@ -3,8 +3,6 @@ package parti_test
 import (
 	"errors"
 	"os"
-	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -291,46 +289,4 @@ func TestHeadIsLostWhileOneIsCutOff(t *testing.T) {
 		time.Sleep(time.Minute)
 		check(t, 31, ws...)
 	})
-}
-
-// TestForeignValues writes what nobody of us would into every bucket: nobody is
-// misled, and a crash afterwards is still found.
-func TestForeignValues(t *testing.T) {
-	for _, c := range []struct{ bucket, key, val string }{
-		{"assignment", "worker.head", "garbage"},
-		{"assignment", "worker.head", `{"f":1}`},
-		{"assignment", "worker.part.worker-0.1.1", "garbage"},
-		{"heartbeat", "worker.hb.worker-0", "garbage"},
-		{"heartbeat", "worker.hb.worker-0", `{"f":1}`},
-		{"heartbeat", "worker.hb.evil", `{"f":1,"inc":"x","ttl":8640000000}`},
-		{"heartbeat", "worker.hb.worker-7", `{"f":1,"ttl":8640000000}`},
-		{"stableid", "worker.id.0", "garbage"},
-		{"stableid", "worker.id.00", `{"f":1}`},
-		{"election", "worker.leader", "garbage"},
-		{"election", "worker.leader", `{"f":1,"t":4611686018427387000,"ttl":6000}`},
-	} {
-		t.Run(c.key+" "+c.val, func(t *testing.T) {
-			partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-				parts := fleettest.Numbered(30)
-				ws := newWorkers(t, srv, 3, parti.Config{WorkerIDMax: 9}, source.NewStatic(parts))
-				startAll(t, ws...)
-				time.Sleep(time.Minute)
-				o := watchOwners(parts, ws...)
-				kv, err := admin(t, srv).KeyValue(t.Context(), "parti-"+c.bucket)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if _, err := kv.Put(t.Context(), c.key, []byte(c.val)); err != nil {
-					t.Fatal(err)
-				}
-				time.Sleep(time.Minute)
-				o.end(t, 15*time.Second)
-				told := slices.ContainsFunc(ws, func(w *worker) bool { return w.reported(parti.ErrForeignValue) })
-				if c.val == "garbage" && !strings.Contains(c.key, ".part.") && !told { // payloads have digests in the head
-					t.Error("nobody was told")
-				}
-				thenCrash(t, 30, ws...)
-			})
-		})
-	}
 }

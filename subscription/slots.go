@@ -37,6 +37,8 @@ func NewSlots(subject string, count int, key ...int) (*Slots, error) {
 	switch {
 	case !validSubject(subject) || slices.Contains(tokens, ">"):
 		return nil, fmt.Errorf("%w: slots of %q: not a subject with *", ErrInvalidConfig, subject)
+	case strings.Contains(subject, "{{") || strings.Contains(subject, "}}"):
+		return nil, fmt.Errorf("%w: slots of %q: {{ and }} mean something to the server", ErrInvalidConfig, subject)
 	case first < 1:
 		return nil, fmt.Errorf("%w: slots of %q: want a literal token and then a * for the key", ErrInvalidConfig, subject)
 	case count < 1:

@@ -94,8 +94,10 @@ func (c *Core) onClaimWatch(ev Watched) {
 	if n, ok := c.idNumber(ev.Key); ok {
 		c.sawID(n, ev)
 	} else if inc, ok := c.tail(ev.Key, "ticket"); ok {
-		if ev.Deleted {
+		if _, err := decode[ticketRecord](ev.Val); ev.Deleted {
 			delete(c.claim.tickets, inc)
+		} else if err != nil { // nobody queues with it
+			c.report(FaultForeignValue, "key "+ev.Key+": "+err.Error())
 		} else {
 			c.claim.tickets[inc] = ticket{rev: ev.Rev, seen: c.now}
 		}

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,8 +43,12 @@ func (c *Core) loadLeader(head headRecord, rev uint64) {
 			c.report(FaultVersion, "key "+key+" is missing or does not match the head")
 			torn = true
 		case OK:
-			if err := keep(); err != nil {
+			switch err := keep(); {
+			case errors.Is(err, errNewer):
 				failed = "key " + key + ": " + err.Error()
+			case err != nil: // it will never be read: as good as lost
+				c.report(FaultForeignValue, "key "+key+": "+err.Error())
+				torn = true
 			}
 		default:
 			failed = "read " + key + ": " + d.Text

@@ -94,6 +94,9 @@ func unpackRecord(b []byte, rec unpacker) error {
 	switch b[3] {
 	case plain:
 	case deflated:
+		if b[1] == (chunkRecord{}).kind() { // thousands of them would inflate together
+			return errors.New("a piece that is deflated")
+		}
 		var err error
 		if body, err = inflate(body); err != nil {
 			return err

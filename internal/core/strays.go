@@ -67,6 +67,9 @@ func (c *Core) isStray(ev Watched, age time.Duration) bool {
 	}
 	rec, err := decode[idRecord](ev.Val)
 	n, ok := c.idNumber(ev.Key)
+	if err != nil && ok { // perhaps of a later version: it stands until its id is needed
+		c.report(FaultForeignValue, "key "+ev.Key+": "+err.Error())
+	}
 	if err != nil || !ok || age < bounded(rec.TTL, c.cfg.IDTTL) {
 		return false
 	}
