@@ -226,8 +226,8 @@ func (c *Core) commitHeld() bool {
 		}
 	}
 	// Who came back when the head was lost, and had been given up before, has a
-	// seat now and no partition. It gets its share as if it had joined.
-	if least, most := l.extremes(); least == 0 && most > 1 {
+	// seat now and little or nothing. It gets its share as if it had joined.
+	if least, most := l.extremes(); most-least > 1 {
 		l.withheld, l.imbalance = true, true
 	}
 	l.commit.lifecycle = lifecycleStable

@@ -30,12 +30,6 @@ var All = []Mutant{
 		By: "I8",
 	},
 	{
-		Name: "a commit that lost writes again over the winner", File: core + "commit.go",
-		Old: "\t\t\tc.elect.seen = max(c.elect.seen, head.Term)\n\t\t\tc.stepDown(\"another leader wrote the head\", true)\n",
-		New: "\t\t\tl.rev = d.Rev\n\t\t\tc.commitLater()\n",
-		By:  "I8|I2|I1",
-	},
-	{
 		Name: "grant before the applied acknowledgement", File: core + "handoff.go",
 		Old: "\tcase m == nil, m.dead:\n\t\treturn true\n\tcase m.rev == 0:", New: "\tcase m == nil || m.rev >= 0:\n\t\treturn true\n\tcase m.rev == 0:",
 		By: "I1",
@@ -143,7 +137,7 @@ var All = []Mutant{
 	{
 		Name: "a new incarnation may work before the lease of the old has ended", File: core + "handoff.go",
 		Old: "\treturn max(m.former, c.conn.since)\n", New: "\treturn 0\n",
-		By: "I1",
+		By: "TestScripts", Test: "./internal/core",
 	},
 	{
 		Name: "a heartbeat of another incarnation is believed unread", File: core + "members.go",
@@ -208,7 +202,7 @@ var All = []Mutant{
 	{
 		Name: "an id is kept although somebody sends heartbeats under it", File: core + "beat.go",
 		Old: "\t\tc.giveBackID(rec.Inc)\n\tcase", New: "\t\tc.hbKey.rev = rev\n\t\tc.renew(&c.hbKey)\n\tcase",
-		By: "I9|I1|I7|I11",
+		By: "TestLostIDIsNotForTheTaking", Test: "./internal/sim",
 	},
 	{
 		Name: "an owed plan is forgotten at a leader change", File: core + "commit.go",
@@ -217,7 +211,7 @@ var All = []Mutant{
 	},
 	{
 		Name: "who came back in a rebuild gets no share", File: core + "rebuild.go",
-		Old: "least == 0 && most > 1 {", New: "least < 0 && most > 1 {",
+		Old: "most-least > 1 {", New: "most-least > 1<<30 {",
 		By: "I11",
 	},
 	{
