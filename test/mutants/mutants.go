@@ -135,11 +135,6 @@ var All = []Mutant{
 		By: "I2",
 	},
 	{
-		Name: "a new incarnation may work before the lease of the old has ended", File: core + "handoff.go",
-		Old: "\treturn max(m.former, c.conn.since)\n", New: "\treturn 0\n",
-		By: "TestScripts", Test: "./internal/core",
-	},
-	{
 		Name: "a heartbeat of another incarnation is believed unread", File: core + "members.go",
 		Old: "\tif m.inc != \"\" && m.inc != rec.Inc && !read {\n", New: "\tif m.inc != \"\" && m.inc != rec.Inc && !read && c.incs < 0 {\n",
 		By: "TestStaleIncarnation", Test: "./internal/core",
