@@ -131,26 +131,3 @@ func TestLongLease(t *testing.T) {
 	w.Run(2 * time.Minute)
 	must(t, w, w.Settle())
 }
-
-// TestLossWhileALeaseEnds: a worker that lets go, since its lease has ended, when
-// it is asked what it holds, answers when it has let go.
-func TestLossWhileALeaseEnds(t *testing.T) {
-	cfg := defaults()
-	cfg.Exclusive = true
-	w := fleet(t, cfg, 3, 12)
-	leader := leaderOf(t, w)
-	p := w.Live()[(w.slot(leader)+1)%3]
-	w.script = func(o *Worker, op core.KV) fault {
-		if o == p && op.Bucket == core.Heartbeats {
-			return refused
-		}
-		return fine
-	}
-	p.drainMax, p.drainTo = 8*time.Second, w.now+time.Minute
-	if !w.RunUntil(time.Minute, time.Millisecond, func() bool { return !p.snap.Named }) {
-		t.Fatal("its lease does not end")
-	}
-	w.Wipe(core.Assignments)
-	w.script = nil
-	must(t, w, w.Settle())
-}

@@ -102,7 +102,7 @@ var All = []Mutant{
 	{
 		Name: "a head is rebuilt without waiting for the echo", File: core + "rebuild.go",
 		Old: "\t\tr.asked, r.before = true, c.beat.seq\n", New: "\t\treturn true\n",
-		By: "I7|I1|I2|I10",
+		By: "TestScripts", Test: "./internal/core",
 	},
 	{
 		Name: "the older of two tokens wins when a head is rebuilt", File: core + "rebuild.go",
@@ -112,12 +112,12 @@ var All = []Mutant{
 	{
 		Name: "what is held is not told when a lease has just ended", File: core + "beat.go",
 		Old: "c.lost.now || c.heldKey.active || a.head.Rebuild && a.applied != (version{}) {", New: "c.heldKey.active && a != nil {",
-		By: "I11",
+		By: "TestScripts", Test: "./internal/core",
 	},
 	{
 		Name: "a death is pronounced without ending the lease", File: core + "members.go",
 		Old: "revoke := c.cfg.Exclusive && m.rev != 0 && !m.lost", New: "revoke := c.cfg.Exclusive && m.rev != 0 && !m.lost && m.dead",
-		By: "I1",
+		By: "TestScripts", Test: "./internal/core",
 	},
 	{
 		Name: "a lease is trusted for half as long again", File: core + "renew.go",
