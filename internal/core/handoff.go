@@ -64,7 +64,8 @@ func (c *Core) succeeds(m *member, s *seat) time.Duration {
 
 // releaseHolders drops the holders that have let go: they said so, they died, or
 // another incarnation has their id. One that takes too long is overridden in the
-// Available mode and reported and waited for in the Exclusive mode.
+// Available mode and reported and waited for in the Exclusive mode; what passed while
+// this leader was cut off, or on a clock that was set forward, does not count.
 func (c *Core) releaseHolders() bool {
 	l := c.lead
 	changed := false
@@ -78,7 +79,7 @@ func (c *Core) releaseHolders() bool {
 			}
 			if c.released(h) {
 				changed = true
-			} else if at := h.since + c.cfg.HandoffTimeout; c.now >= at && late.overridden(c, id, &h) {
+			} else if at := max(h.since, c.conn.since) + c.cfg.HandoffTimeout; c.now >= at && late.overridden(c, id, &h) {
 				changed = true
 			} else {
 				if c.now < at {

@@ -228,6 +228,8 @@ func (c *checker) headWritten(p *Worker, op core.KV) {
 		c.fail("I2: %s writes head %d.%d after %d.%d", p.name, h.Term, h.Version, old.Term, old.Version)
 	}
 	if began && old.Rebuild && !h.Rebuild {
+		// Who held more than those who are there now has taken it along.
+		c.tokens = map[string]grant{}
 		c.rebuilt(p, cur)
 	}
 	if !began && !h.Rebuild && same(was.head, old) {

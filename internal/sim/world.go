@@ -188,6 +188,8 @@ func (w *World) Live() []*Worker {
 // setList changes what every source lists.
 func (w *World) setList(ids []string, weights []int64) {
 	w.list = newList(ids, weights)
-	w.lists[w.list.Digest] = &listed{w.list, w.now}
+	if w.lists[w.list.Digest] == nil {
+		w.lists[w.list.Digest] = &listed{w.list, w.now}
+	}
 	w.trace.add(w.now, "world", "source lists %d partitions, digest %s", len(ids), w.list.Digest)
 }
