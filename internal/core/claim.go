@@ -94,11 +94,13 @@ func (c *Core) onClaimWatch(ev Watched) {
 	if n, ok := c.idNumber(ev.Key); ok {
 		c.sawID(n, ev)
 	} else if inc, ok := c.tail(ev.Key, "ticket"); ok {
-		if _, err := decode[ticketRecord](ev.Val); ev.Deleted {
+		if ev.Deleted {
 			delete(c.claim.tickets, inc)
-		} else if err != nil { // nobody queues with it
-			c.report(FaultForeignValue, "key "+ev.Key+": "+err.Error())
 		} else {
+			// Its revision is its place, whatever stands in it.
+			if _, err := decode[ticketRecord](ev.Val); err != nil {
+				c.report(FaultForeignValue, "key "+ev.Key+": "+err.Error())
+			}
 			c.claim.tickets[inc] = ticket{rev: ev.Rev, seen: c.now}
 		}
 	}
