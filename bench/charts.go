@@ -209,7 +209,7 @@ func drawScale(file, folder string) error {
 	if err := json.Unmarshal(text, &figures); err != nil {
 		return fmt.Errorf("read %s: %w", file, err)
 	}
-	if err := os.MkdirAll(folder, 0o750); err != nil {
+	if err := os.MkdirAll(folder, 0o750); err != nil { //nolint:gosec // the user names the folder
 		return err
 	}
 	for _, c := range []struct {

@@ -87,7 +87,7 @@ func compare(out io.Writer, short bool, largest int, seed uint64, charts string)
 	if charts == "" || len(rows) == 0 {
 		return nil
 	}
-	if err := os.MkdirAll(charts, 0o750); err != nil {
+	if err := os.MkdirAll(charts, 0o750); err != nil { //nolint:gosec // the user names the folder
 		return err
 	}
 	return drawRows(charts, rows)
