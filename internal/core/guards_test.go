@@ -262,3 +262,28 @@ func TestARevokedIncarnationEnds(t *testing.T) {
 		t.Errorf("renaming %v, void %v, named %v", c.life.renaming, c.adopt.void, c.adopt.named)
 	}
 }
+
+// TestTheNewerTokenHolds: two workers claim the same partition when a head is rebuilt.
+// It stays with the newer token, in whatever order they tell, and the other lets go.
+func TestTheNewerTokenHolds(t *testing.T) {
+	claim := func(version uint64) *heldBy {
+		return &heldBy{rec: heldRecord{Grants: []grantList{{Term: 7, Version: version, IDs: []string{"p"}, Weights: []int64{1}}}}}
+	}
+	for _, newerFirst := range []bool{false, true} {
+		u := union{best: map[string]claimed{}, holders: map[string][]holding{}, weight: map[string]int64{}}
+		older, newer := &member{worker: "w-0", inc: "x"}, &member{worker: "w-1", inc: "y"}
+		if newerFirst {
+			u.add(claim(5), 1, newer, version{})
+			u.add(claim(4), 0, older, version{})
+		} else {
+			u.add(claim(4), 0, older, version{})
+			u.add(claim(5), 1, newer, version{})
+		}
+		if got := u.best["p"]; got.by.worker != "w-1" || got.seat != 1 || got.token != (Token{7, 5}) {
+			t.Errorf("newer first %v: it stays with %+v", newerFirst, got)
+		}
+		if got := u.holders["p"]; len(got) != 1 || got[0].worker != "w-0" {
+			t.Errorf("newer first %v: %+v let go", newerFirst, got)
+		}
+	}
+}

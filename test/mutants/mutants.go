@@ -107,7 +107,7 @@ var All = []Mutant{
 	{
 		Name: "the older of two tokens wins when a head is rebuilt", File: core + "rebuild.go",
 		Old: "\t\t\t\tif other.token.Less(mine.token) {\n", New: "\t\t\t\tif mine.token.Less(other.token) {\n",
-		By: "I2|I1",
+		By: "TestTheNewerTokenHolds", Test: "./internal/core",
 	},
 	{
 		Name: "what is held is not told when a lease has just ended", File: core + "beat.go",
