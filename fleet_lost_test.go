@@ -205,6 +205,7 @@ func TestStateIsRolledBack(t *testing.T) {
 					t.Fatal(err)
 				}
 				srv.Restart()
+				time.Sleep(time.Second) // until the third one's connection is back, too
 				startAll(t, ws[2])
 				time.Sleep(time.Minute)
 				check(t, 30, ws...)
