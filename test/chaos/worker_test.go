@@ -3,7 +3,6 @@ package chaos
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -40,13 +39,9 @@ const (
 // runWorker is the life of a worker process.
 func runWorker(in io.Reader, out io.Writer) error {
 	signal.Ignore(os.Interrupt) // of a terminal: the runner ends its workers itself
-	lines := bufio.NewScanner(in)
-	if !lines.Scan() {
-		return errors.New("no specification on standard input")
-	}
-	var s spec
-	if err := json.Unmarshal(lines.Bytes(), &s); err != nil {
-		return fmt.Errorf("read specification: %w", err)
+	s, lines, err := crew.ReadSpec[spec](in)
+	if err != nil {
+		return err
 	}
 	file, err := crew.OpenHistory(s.Dir, s.Proc)
 	if err != nil {

@@ -301,23 +301,7 @@ func (r *run) settle() error {
 
 // until takes events until cond holds.
 func (r *run) until(what string, limit time.Duration, cond func() bool) error {
-	timeout := time.After(limit)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case ev := <-r.fleet.Events:
-			if err := r.fleet.Take(ev); err != nil {
-				return err
-			}
-		case <-tick.C:
-		case <-timeout:
-			return fmt.Errorf("not within %v: %s", limit, what)
-		case <-r.ctx.Done():
-			return fmt.Errorf("%s: %w", what, r.ctx.Err())
-		}
-	}
-	return nil
+	return r.fleet.Until(r.ctx, what, limit, cond)
 }
 
 // finish has handlers take no time, waits until nothing is left to handle, and

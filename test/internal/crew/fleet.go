@@ -2,6 +2,7 @@ package crew
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -299,4 +300,25 @@ func (f *Fleet) Leader() *Process {
 // Owned tells whether every partition is owned by a live process.
 func (f *Fleet) Owned() bool {
 	return !slices.Contains(f.Owner, 0)
+}
+
+// Until takes events until cond holds, for no longer than limit.
+func (f *Fleet) Until(ctx context.Context, what string, limit time.Duration, cond func() bool) error {
+	timeout := time.After(limit)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case ev := <-f.Events:
+			if err := f.Take(ev); err != nil {
+				return err
+			}
+		case <-tick.C:
+		case <-timeout:
+			return fmt.Errorf("not within %v: %s", limit, what)
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", what, ctx.Err())
+		}
+	}
+	return nil
 }
