@@ -126,13 +126,12 @@ func (p *partition) run() {
 			n, again = 1, 0
 		}
 		if errors.Is(err, errPullAgain) {
-			again++
+			if again++; again == 1 {
+				p.cfg.Logger.Info("pulling again", "partition", p.id, "why", err)
+				continue
+			}
 		}
-		if again == 1 && errors.Is(err, errPullAgain) {
-			p.cfg.Logger.Info("pulling again", "partition", p.id, "why", err)
-			continue
-		}
-		p.failed(fmt.Errorf("pull partition %s: %w", p.id, withCause(p.js.Conn(), err)))
+		p.failed(fmt.Errorf("pull partition %s: %w", p.id, err))
 		if errors.Is(err, ErrDeliveryGap) && n < quickResyncs {
 			continue
 		}
