@@ -9,6 +9,7 @@ import (
 
 	"github.com/arloliu/parti"
 	"github.com/arloliu/parti/internal/fleettest"
+	"github.com/arloliu/parti/internal/race"
 	"github.com/arloliu/parti/source"
 	"github.com/arloliu/parti/strategy"
 	partitest "github.com/arloliu/parti/testing"
@@ -38,7 +39,10 @@ func ownAll(parts int, ws []*worker) bool {
 // not come back is what a killed process leaves, and one that stays and carries
 // nothing is what a stopped one leaves.
 func TestDeathIsFoundSoon(t *testing.T) {
-	const phases = 8
+	phases := 8
+	if race.Enabled {
+		phases = 2
+	}
 	fast := parti.Config{
 		HeartbeatInterval: 250 * time.Millisecond, HeartbeatTTL: time.Second, EmergencyGracePeriod: 100 * time.Millisecond,
 	}
@@ -77,7 +81,7 @@ func TestDeathIsFoundSoon(t *testing.T) {
 						ws[i] = newWorkerOn(t, srv.NewLink(t), c.conn, cfg, src, strategy.NewConsistentHash())
 					}
 					startAll(t, ws...)
-					time.Sleep(time.Minute + time.Duration(phase)*2*time.Second/phases)
+					time.Sleep(time.Minute + time.Duration(phase)*2*time.Second/time.Duration(phases))
 					victim, others := leaderOf(t, ws...)
 					if !leads {
 						victim = others[0]

@@ -34,22 +34,21 @@ func seal(kind, how byte, body []byte) []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
 }
 
-// bomb inflates to a gigabyte, and says that it becomes claimed.
+// bomb inflates to nearly a gigabyte, and says that it becomes claimed. A flushed block
+// is whole bytes that stand for themselves: one is made, and repeated.
 func bomb(t *testing.T, kind byte, claimed uint64) []byte {
 	t.Helper()
-	z := bytes.NewBuffer(binary.AppendUvarint(nil, claimed))
-	w, err := flate.NewWriter(z, flate.BestSpeed)
+	var block bytes.Buffer
+	w, err := flate.NewWriter(&block, flate.BestSpeed)
 	if err != nil {
 		t.Fatal(err)
 	}
-	zeros := make([]byte, 1<<20)
-	for z.Len() < 900<<10 && err == nil {
-		_, err = w.Write(zeros)
-	}
-	if err := errors.Join(err, w.Close()); err != nil {
+	_, err = w.Write(make([]byte, 1<<20))
+	if err := errors.Join(err, w.Flush()); err != nil {
 		t.Fatal(err)
 	}
-	return seal(kind, 1, z.Bytes())
+	z := binary.AppendUvarint(nil, claimed)
+	return seal(kind, 1, append(z, bytes.Repeat(block.Bytes(), (900<<10)/block.Len())...))
 }
 
 // foreignValues are what nobody of us would write, under any key.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/arloliu/parti"
 	"github.com/arloliu/parti/internal/fleettest"
+	"github.com/arloliu/parti/internal/race"
 	"github.com/arloliu/parti/source"
 	partitest "github.com/arloliu/parti/testing"
 )
@@ -20,7 +21,7 @@ import (
 // nobody, moves nothing and says at most one line per second.
 func TestFlappingForAnHour(t *testing.T) {
 	flaps := 3600
-	if testing.Short() {
+	if testing.Short() || race.Enabled {
 		flaps = 300
 	}
 	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {

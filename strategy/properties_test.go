@@ -10,6 +10,7 @@ import (
 
 	"github.com/arloliu/parti"
 	"github.com/arloliu/parti/internal/plan"
+	"github.com/arloliu/parti/internal/race"
 	"github.com/arloliu/parti/strategy"
 )
 
@@ -127,9 +128,13 @@ func TestColdRebalanceEqualsAssign(t *testing.T) {
 }
 
 func TestResultIsAFixedPoint(t *testing.T) {
+	inputs := 300
+	if race.Enabled {
+		inputs = 50
+	}
 	for name, s := range all() {
 		rng := rand.New(rand.NewPCG(55, 56))
-		for range 300 {
+		for range inputs {
 			for _, d := range draws {
 				checkFixedPoint(t, name+", "+d.name, s, randomInput(rng, d.draw))
 			}
