@@ -3,8 +3,6 @@ package core
 import (
 	"bytes"
 	"cmp"
-	"maps"
-	"slices"
 	"time"
 )
 
@@ -98,8 +96,7 @@ func (c *Core) startCommit() {
 			}
 		}
 		if s.retired && s.drain.none() {
-			l.seats[i] = nil
-			delete(l.byName, s.worker)
+			l.dropSeat(int32(i))
 			continue
 		}
 		hs := headSeat{Worker: s.worker, Inc: s.inc, Part: s.part, Drain: s.drain, Vacant: s.vacant, Capacity: declared(s.capacity)}
@@ -256,11 +253,10 @@ func (c *Core) committed(rev uint64) {
 		"took", (c.now - k.began).String())
 	c.measureCommit()
 	c.collect()
-	for _, w := range slices.Sorted(maps.Keys(l.members)) {
-		m := l.members[w]
-		if s := l.seatOf(w); s != nil && s.away && m.rev != 0 && m.inc == s.inc {
+	for _, m := range l.roster().members {
+		if s := m.seat; s != nil && s.away && m.rev != 0 && m.inc == s.inc {
 			// The leaver is listed: its heartbeat has served.
-			c.kv(KV{Verb: Delete, Bucket: Heartbeats, Key: c.hbKeyName(w), Rev: m.rev}, false, func(Done) {})
+			c.kv(KV{Verb: Delete, Bucket: Heartbeats, Key: c.hbKeyName(m.worker), Rev: m.rev}, false, func(Done) {})
 			m.rev = 0
 		}
 	}

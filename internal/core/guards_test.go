@@ -11,7 +11,7 @@ func leading(cfg Config, m *member) *Core {
 	c := New(cfg)
 	c.now = 10 * time.Second
 	c.lead = c.newLeader(headRecord{}, 1)
-	c.lead.members[m.worker] = m
+	c.lead.enroll(m)
 	return c
 }
 

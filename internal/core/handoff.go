@@ -15,11 +15,12 @@ func (c *Core) updateSeats() bool {
 	l := c.lead
 	changed := false
 	v := Token{l.term, l.head.Version + 1}
+	bySeat := l.roster().bySeat
 	for i, s := range l.seats {
 		if s == nil || s.retired {
 			continue
 		}
-		m := l.members[s.worker]
+		m := bySeat[i]
 		if m == nil || m.rev == 0 || m.dead {
 			continue
 		}
@@ -68,9 +69,13 @@ func (c *Core) succeeds(m *member, s *seat) time.Duration {
 // this leader was cut off, or on a clock that was set forward, does not count.
 func (c *Core) releaseHolders() bool {
 	l := c.lead
+	if len(l.holders)+len(l.gone) == 0 || c.allHold() {
+		return false
+	}
 	changed := false
 	due := never
 	late := lateHolders{}
+	l.awaited = map[holding]struct{}{}
 	filter := func(id string, hs []holding) []holding {
 		out := hs[:0]
 		for _, h := range hs {
@@ -79,12 +84,13 @@ func (c *Core) releaseHolders() bool {
 			}
 			if c.released(h) {
 				changed = true
-			} else if at := max(h.since, c.conn.since) + c.cfg.HandoffTimeout; c.now >= at && late.overridden(c, id, &h) {
+			} else if at := c.holdsUntil(h); c.now >= at && late.overridden(c, id, &h) {
 				changed = true
 			} else {
 				if c.now < at {
 					due = min(due, at)
 				}
+				l.awaited[h] = struct{}{}
 				out = append(out, h)
 				continue
 			}
@@ -94,15 +100,15 @@ func (c *Core) releaseHolders() bool {
 		}
 		return out
 	}
-	for _, i := range slices.Sorted(maps.Keys(l.holders)) {
-		if hs := filter(l.list.IDs[i], l.holders[i]); len(hs) > 0 {
+	for i, hs := range l.holders {
+		if hs = filter(l.list.IDs[i], hs); len(hs) > 0 {
 			l.holders[i] = hs
 		} else {
 			delete(l.holders, i)
+			l.searched = min(l.searched, i)
 		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(l.gone)) {
-		g := l.gone[id]
+	for id, g := range l.gone {
 		if g.holders = filter(id, g.holders); len(g.holders) > 0 {
 			l.gone[id] = g
 		} else {
@@ -117,6 +123,35 @@ func (c *Core) releaseHolders() bool {
 	}
 	c.reportLate(late)
 	return changed
+}
+
+// allHold tells whether nobody has let go of anything since releaseHolders looked at
+// every partition, and nobody's time is up. Holders are few, and what they hold may
+// be a tenth of a million partitions.
+func (c *Core) allHold() bool {
+	l := c.lead
+	if l.awaited == nil {
+		return false
+	}
+	due := never
+	for h := range l.awaited {
+		at := c.holdsUntil(h)
+		switch {
+		case c.released(h), c.now >= at && !h.stuck:
+			return false
+		case c.now < at:
+			due = min(due, at)
+		}
+	}
+	if due != never {
+		c.timer.sooner(timerPlan, due)
+	}
+	return true
+}
+
+// holdsUntil is when a holder should have let go.
+func (c *Core) holdsUntil(h holding) time.Duration {
+	return max(h.since, c.conn.since) + c.cfg.HandoffTimeout
 }
 
 // released tells whether a holder has let go.

@@ -1,8 +1,6 @@
 package core
 
 import (
-	"maps"
-	"slices"
 	"time"
 )
 
@@ -60,7 +58,7 @@ func (c *Core) tookBeat(w string, ev Watched, live, read bool) {
 	m := l.members[w]
 	if ev.Deleted {
 		if m != nil && l.seatOf(w) == nil {
-			delete(l.members, w)
+			l.strike(w)
 		}
 		return
 	}
@@ -78,7 +76,7 @@ func (c *Core) tookBeat(w string, ev Watched, live, read bool) {
 	}
 	if m == nil {
 		m = &member{worker: w}
-		l.members[w] = m
+		l.enroll(m)
 	}
 	if m.inc != "" && m.inc != rec.Inc && !read {
 		c.verifyBeat(m, live)
@@ -186,16 +184,16 @@ func (c *Core) judge() {
 	l := c.lead
 	outage := c.outage()
 	wake, late := never, never
-	for _, w := range slices.Sorted(maps.Keys(l.members)) {
-		m := l.members[w]
-		if m.dead && l.seatOf(w) == nil && !m.buried && !l.commit.busy { // no head names it
+	for _, p := range l.roster().members {
+		m := p.member
+		if m.dead && p.seat == nil && !m.buried && !l.commit.busy { // no head names it
 			if c.now >= m.buryAt {
 				c.bury(m)
 			} else {
 				wake = min(wake, m.buryAt)
 			}
 		}
-		if m.dead || m.inc == c.inc || c.away(m) {
+		if m.dead || m.inc == c.inc || p.seat != nil && p.seat.away {
 			continue
 		}
 		at := c.silentSince(m) + c.memberTTL(m) + c.cfg.EmergencyGracePeriod
@@ -204,7 +202,7 @@ func (c *Core) judge() {
 		}
 		// For as long as this silence lasts: when the first of them are buried it
 		// may not look like an outage any more.
-		m.excused = m.excused || outage[w]
+		m.excused = m.excused || outage[m.worker]
 		if m.excused {
 			at = min(at+m.rec.Allowance.duration(), max(at, c.silentSince(m)+c.memberTTL(m)+c.cfg.RecoveryGracePeriod))
 		}
@@ -227,45 +225,48 @@ func (c *Core) judge() {
 	c.timer.set(timerLate, late)
 }
 
-// away tells whether a member has left in good order.
-func (c *Core) away(m *member) bool {
-	s := c.lead.seatOf(m.worker)
-	return s != nil && s.away
-}
-
 // outage returns the silent workers when their number makes crashes unlikely: at
 // least two, and more than the configured part of the fleet, or all of one NATS
 // server.
 func (c *Core) outage() map[string]bool {
 	l := c.lead
-	missing := map[string]bool{}
+	var silent []*member
 	total := 0
-	servers, lost := map[string]int{}, map[string]int{}
-	for _, s := range l.seats {
+	bySeat := l.roster().bySeat
+	for i, s := range l.seats {
 		if s == nil || s.away {
 			continue
 		}
 		total++
-		m := l.members[s.worker]
+		m := bySeat[i]
 		if m == nil {
 			continue
 		}
-		servers[m.rec.Server]++
 		m.lapsed = c.now >= c.silentSince(m)+c.memberTTL(m)
 		if m.peer.found != foundNothing || m.lapsed {
-			missing[s.worker] = true
-			lost[m.rec.Server]++
+			silent = append(silent, m)
 		}
 	}
-	if len(missing) < 2 {
+	if len(silent) < 2 {
 		return nil
 	}
-	if float64(len(missing)) > c.cfg.RestartRatio*float64(total) {
+	missing, lost := map[string]bool{}, map[string]int{}
+	for _, m := range silent {
+		missing[m.worker] = true
+		lost[m.rec.Server]++
+	}
+	if float64(len(silent)) > c.cfg.RestartRatio*float64(total) {
 		return missing
 	}
-	for w := range missing {
-		if srv := l.members[w].rec.Server; srv == "" || lost[srv] < 2 || lost[srv] < servers[srv] {
-			delete(missing, w)
+	servers := map[string]int{}
+	for i, s := range l.seats {
+		if s != nil && !s.away && bySeat[i] != nil {
+			servers[bySeat[i].rec.Server]++
+		}
+	}
+	for _, m := range silent {
+		if srv := m.rec.Server; srv == "" || lost[srv] < 2 || lost[srv] < servers[srv] {
+			delete(missing, m.worker)
 		}
 	}
 	return missing
@@ -341,12 +342,12 @@ func (c *Core) bury(m *member) {
 	l := c.lead
 	m.buried, m.buryAt = true, c.now+c.cfg.OperationTimeout
 	if m.rev == 0 {
-		delete(l.members, m.worker)
+		l.strike(m.worker)
 	} else {
 		c.kv(KV{Verb: Delete, Bucket: Heartbeats, Key: c.hbKeyName(m.worker), Rev: m.rev}, false, func(d Done) {
 			switch {
 			case d.Err == OK && c.lead == l && l.members[m.worker] == m && m.dead:
-				delete(l.members, m.worker)
+				l.strike(m.worker)
 			case d.Err != Conflict:
 				m.buried = false // once more, later
 			}
@@ -402,9 +403,9 @@ func (c *Core) proving() time.Duration {
 func (c *Core) joiners() []*member {
 	l := c.lead
 	var out []*member
-	for _, w := range slices.Sorted(maps.Keys(l.members)) {
-		m := l.members[w]
-		if s := l.seatOf(w); s != nil && (!s.retired || s.inc == m.inc) {
+	for _, p := range l.roster().members {
+		m := p.member
+		if p.seat != nil && (!p.seat.retired || p.seat.inc == m.inc) {
 			continue
 		}
 		if m.proven && !m.dead && !m.rec.Leaving && m.rec.Revoked == 0 {

@@ -2,8 +2,6 @@ package core
 
 import (
 	"hash/fnv"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 )
@@ -64,8 +62,7 @@ func (c *Core) onNotice(ev Notice) {
 		return
 	}
 	if c.leading() {
-		for _, w := range slices.Sorted(maps.Keys(c.lead.members)) {
-			m := c.lead.members[w]
+		for _, m := range c.lead.roster().members {
 			if nonceOf(m.inc) == nonce && !m.rec.Released && !m.rec.Exclusive {
 				c.suspect(&m.peer, false)
 			}

@@ -63,11 +63,12 @@ func (l *leader) declared(workers []string) ([]float64, []map[string]string) {
 // reshaped tells whether a worker declares another capacity than was planned
 // with.
 func (l *leader) reshaped() bool {
-	for _, s := range l.seats {
+	bySeat := l.roster().bySeat
+	for i, s := range l.seats {
 		if s == nil || s.retired || s.away {
 			continue
 		}
-		if m := l.members[s.worker]; m != nil && !m.dead && m.inc == s.inc && m.rec.Format != 0 && capacity(m.rec.Capacity) != s.capacity {
+		if m := bySeat[i]; m != nil && !m.dead && m.inc == s.inc && m.rec.Format != 0 && capacity(m.rec.Capacity) != s.capacity {
 			return true
 		}
 	}

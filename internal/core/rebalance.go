@@ -16,8 +16,9 @@ type leader struct {
 	began   time.Duration
 	head    headRecord // as last committed
 	rev     uint64
-	stands  version // of the head last known to stand in NATS
-	members map[string]*member
+	stands  version            // of the head last known to stand in NATS
+	members map[string]*member // changed by enroll and strike only
+	pairs   roster             // see roster
 	table
 
 	commit  commit
@@ -90,7 +91,7 @@ func (c *Core) beginLeading() {
 					m.peer = last.peer
 				}
 			}
-			l.members[s.worker] = m
+			l.enroll(m)
 		}
 	}
 	c.want(watchBeats)
@@ -182,11 +183,12 @@ func (c *Core) cold() bool {
 	if l.head.Lifecycle == lifecycleColdStart {
 		return true
 	}
-	for _, s := range l.seats {
+	bySeat := l.roster().bySeat
+	for i, s := range l.seats {
 		if s == nil {
 			continue
 		}
-		if m := l.members[s.worker]; s.away || m != nil && !m.dead {
+		if m := bySeat[i]; s.away || m != nil && !m.dead {
 			return false
 		}
 	}

@@ -163,8 +163,8 @@ func (c *Core) echoed() bool {
 func (c *Core) unanswered(since time.Duration) bool {
 	l := c.lead
 	r := &l.rebuild
-	for _, w := range slices.Sorted(maps.Keys(l.members)) {
-		m := l.members[w]
+	for _, p := range l.roster().members {
+		m, w := p.member, p.worker
 		if m.dead || m.rev == 0 || m.rec.Released || m.rec.Revoked != 0 || m.rec.Applied.Version == 0 {
 			continue
 		}

@@ -1,8 +1,6 @@
 package core
 
 import (
-	"maps"
-	"slices"
 	"strconv"
 	"time"
 )
@@ -219,9 +217,12 @@ func (c *Core) compareSources() {
 	if !c.leading() || c.refresh.busy || l.refreshAsked || l.fresh != nil || l.shrunk != "" || l.read == 0 {
 		return
 	}
-	for _, w := range slices.Sorted(maps.Keys(l.members)) {
-		m := l.members[w]
-		if w == c.worker() || m.rec.Refresh == m.compared {
+	for _, m := range l.roster().members {
+		if m.rec.Refresh == m.compared {
+			continue
+		}
+		w := m.worker
+		if w == c.worker() {
 			continue
 		}
 		m.compared = m.rec.Refresh

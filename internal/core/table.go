@@ -17,14 +17,20 @@ type table struct {
 	token []Token // of the grant
 	// holders may still be working on a partition without being granted it.
 	holders map[int32][]holding
+	// awaited are the different ones among the holders, as releaseHolders saw them
+	// last; nil when some were added since.
+	awaited map[holding]struct{}
 	idle    map[int32]gap // since when a partition has no owner
 	// gone are partitions that left the list and are still held.
 	gone map[string]goneEntry
 
 	seats  []*seat // nil = free
 	byName map[string]int32
-	open   bool // some partition may have a next owner and no owner
-	now    time.Duration
+	// repaired: the roster is made of the present seats and members.
+	repaired bool
+	open     bool  // some partition may have a next owner and no owner
+	searched int32 // no partition before this one waits for its grant only
+	now      time.Duration
 }
 
 // holding is one possible holder of a partition that it is no longer granted.
@@ -69,6 +75,12 @@ func (t *table) seatOf(w string) *seat {
 	return nil
 }
 
+// dropSeat frees a seat.
+func (t *table) dropSeat(i int32) {
+	delete(t.byName, t.seats[i].worker)
+	t.seats[i], t.repaired = nil, false
+}
+
 func (t *table) haveSeats() bool { return len(t.byName) > 0 }
 
 func (t *table) addSeat(w, inc string) int32 {
@@ -79,6 +91,7 @@ func (t *table) addSeat(w, inc string) int32 {
 	}
 	t.seats[i] = &seat{worker: w, inc: inc, dirty: true, capacity: 1}
 	t.byName[w] = i
+	t.repaired = false
 	return i
 }
 
@@ -136,7 +149,7 @@ func (t *table) adoptList(list *List, v Token) bool {
 	old := t.index()
 	was := *t
 	n := len(list.IDs)
-	t.list = list
+	t.list, t.searched = list, 0
 	t.owner, t.next, t.token = make([]int32, n), make([]int32, n), make([]Token, n)
 	t.holders, t.idle = map[int32][]holding{}, map[int32]gap{}
 	moved := make(map[int32]int32, len(old)) // where the partitions of the old list are
@@ -199,6 +212,7 @@ func (t *table) hold(s int32, v Token) (holding, bool) {
 		return holding{}, false
 	}
 	st.drainDirty = true
+	t.awaited = nil
 	return holding{worker: st.worker, inc: st.inc, release: version(v)}, true
 }
 
@@ -210,7 +224,8 @@ func (t *table) unassign(i int32, v Token) {
 	}
 	t.seats[s].dirty = true
 	t.seats[s].files.touch(i)
-	t.owner[i], t.open = -1, true
+	t.owner[i] = -1
+	t.opens(i)
 	t.losesOwner(i, t.now, causeMove)
 	if h, held := t.hold(s, v); held {
 		t.holders[i] = append(t.holders[i], h)
@@ -278,7 +293,8 @@ func (l *leader) retarget(owners []int32, workers []string, limit int, v Token) 
 				}
 			}
 		}
-		l.next[i], l.open = to, true
+		l.next[i] = to
+		l.opens(i)
 	}
 	return moves, placed
 }
@@ -322,12 +338,15 @@ func (l *leader) retire(s *seat, v Token) bool {
 // draining tells whether any partition is still waited for.
 func (t *table) draining() bool { return len(t.holders) > 0 }
 
+// opens notes that a partition may have a next owner and no owner.
+func (t *table) opens(i int32) { t.open, t.searched = true, min(t.searched, i) }
+
 func (t *table) anyReady() bool {
 	if !t.open {
 		return false
 	}
-	for i := range t.owner {
-		if t.owner[i] < 0 && t.next[i] >= 0 && t.holders[int32(i)] == nil {
+	for n := int32(len(t.owner)); t.searched < n; t.searched++ {
+		if i := t.searched; t.owner[i] < 0 && t.next[i] >= 0 && t.holders[i] == nil {
 			return true
 		}
 	}
@@ -337,7 +356,7 @@ func (t *table) anyReady() bool {
 // grantReady gives what waits for nobody to its next owner, and returns since when
 // each of these had none.
 func (t *table) grantReady(v Token) (got []gap) {
-	t.open = false
+	t.open, t.searched = false, 0
 	for k := range t.owner {
 		i := int32(k)
 		to := t.next[i]
