@@ -37,6 +37,9 @@ const (
 	deflateFrom = 512
 	// maxUnpacked bounds what a value may claim to inflate to.
 	maxUnpacked = 1 << 24
+	// maxShared bounds what the ids of a value may have in common with those before
+	// them. Beyond, they are written whole.
+	maxShared = 1 << 26
 )
 
 var (
@@ -159,7 +162,10 @@ func inflate(z []byte) ([]byte, error) {
 }
 
 // packWriter appends to a body.
-type packWriter struct{ b []byte }
+type packWriter struct {
+	b      []byte
+	shared int // bytes that ids need not repeat
+}
 
 func (w *packWriter) uint(v uint64) { w.b = binary.AppendUvarint(w.b, v) }
 func (w *packWriter) int(v int64)   { w.b = binary.AppendVarint(w.b, v) }
@@ -180,6 +186,23 @@ func (w *packWriter) strs(s []string) {
 	w.uint(uint64(len(s)))
 	for _, s := range s {
 		w.str(s)
+	}
+}
+
+// ids writes each without what it begins with like the one before: ids that lie next
+// to each other in a list differ in few letters only.
+func (w *packWriter) ids(ids []string) {
+	w.uint(uint64(len(ids)))
+	last := ""
+	for _, id := range ids {
+		same := 0
+		for most := min(len(id), len(last), maxShared-w.shared); same < most && id[same] == last[same]; {
+			same++
+		}
+		w.shared += same
+		w.uint(uint64(same))
+		w.str(id[same:])
+		last = id
 	}
 }
 
@@ -213,8 +236,9 @@ func (w *packWriter) weights(ws []int64) {
 
 // packReader takes from a body; after an error everything is zero.
 type packReader struct {
-	s   string
-	err error
+	s      string
+	err    error
+	shared int
 }
 
 func (r *packReader) fail(err error) {
@@ -274,6 +298,35 @@ func (r *packReader) strs() []string {
 	out := make([]string, n)
 	for i := range out {
 		out[i] = r.str()
+	}
+	return out
+}
+
+// ids reads what ids of a packWriter wrote. All lie in one string.
+func (r *packReader) ids() []string {
+	n := r.count(2)
+	if n == 0 {
+		return nil
+	}
+	text, ends := make([]byte, 0, min(2*len(r.s), 32*n)), make([]int, n)
+	from := 0
+	for i := range ends {
+		same := r.uint()
+		rest := r.str()
+		if same > uint64(min(len(text)-from, maxShared-r.shared)) {
+			r.fail(errTruncated)
+		}
+		if r.err != nil {
+			return nil
+		}
+		r.shared += int(same)
+		text = append(append(text, text[from:from+int(same)]...), rest...)
+		from, ends[i] = len(text)-int(same)-len(rest), len(text)
+	}
+	all, out, from := string(text), make([]string, n), 0
+	for i, end := range ends {
+		out[i] = all[from:end]
+		from = end
 	}
 	return out
 }

@@ -99,7 +99,7 @@ func (h *headRecord) unpack(r *packReader) {
 func (p partRecord) pack(w *packWriter) {
 	w.str(p.Inc)
 	w.ref(p.Base)
-	w.strs(p.Removed)
+	w.ids(p.Removed)
 	w.grants(p.Grants)
 }
 
@@ -107,14 +107,14 @@ func (w *packWriter) grants(lists []grantList) {
 	w.uint(uint64(len(lists)))
 	for _, g := range lists {
 		w.version(version{g.Term, g.Version})
-		w.strs(g.IDs)
+		w.ids(g.IDs)
 		w.weights(g.Weights)
 	}
 }
 
 func (p *partRecord) unpack(r *packReader) {
 	p.formatted = ours
-	p.Inc, p.Base, p.Removed = r.str(), r.ref(), r.strs()
+	p.Inc, p.Base, p.Removed = r.str(), r.ref(), r.ids()
 	p.Grants = r.grants()
 }
 
@@ -124,7 +124,7 @@ func (r *packReader) grants() []grantList {
 		g := &lists[i]
 		at := r.version()
 		g.Term, g.Version = at.Term, at.Version
-		g.IDs = r.strs()
+		g.IDs = r.ids()
 		g.Weights = r.weights(len(g.IDs))
 	}
 	return lists
@@ -139,11 +139,12 @@ func (h heldRecord) pack(w *packWriter) {
 	}
 	w.bool(h.Named)
 	w.grants(h.Grants)
-	w.uint(uint64(len(h.Drains)))
-	for _, d := range h.Drains {
-		w.str(d.ID)
-		w.int(d.Weight)
+	ids, weights := make([]string, len(h.Drains)), make([]int64, len(h.Drains))
+	for i, d := range h.Drains {
+		ids[i], weights[i] = d.ID, d.Weight
 	}
+	w.ids(ids)
+	w.weights(weights)
 }
 
 func (h *heldRecord) unpack(r *packReader) {
@@ -153,9 +154,11 @@ func (h *heldRecord) unpack(r *packReader) {
 		*n = r.uint()
 	}
 	h.Lease, h.Named, h.Grants = r.millis(), r.bool(), r.grants()
-	h.Drains = make([]heldDrain, r.count(2))
+	ids := r.ids()
+	weights := r.weights(len(ids))
+	h.Drains = make([]heldDrain, len(weights))
 	for i := range h.Drains {
-		h.Drains[i] = heldDrain{ID: r.str(), Weight: r.int()}
+		h.Drains[i] = heldDrain{ID: ids[i], Weight: weights[i]}
 	}
 }
 
@@ -177,10 +180,13 @@ func (d drainRecord) pack(w *packWriter) {
 		name(e.Next)
 	}
 	w.strs(names)
-	w.uint(uint64(len(d.Items)))
+	ids, weights := make([]string, len(d.Items)), make([]int64, len(d.Items))
+	for i, e := range d.Items {
+		ids[i], weights[i] = e.ID, e.Weight
+	}
+	w.ids(ids)
+	w.weights(weights)
 	for _, e := range d.Items {
-		w.str(e.ID)
-		w.int(e.Weight)
 		w.uint(name(e.Inc))
 		w.uint(name(e.Next))
 		w.version(e.Release)
@@ -197,9 +203,11 @@ func (d *drainRecord) unpack(r *packReader) {
 		r.fail(errTruncated)
 		return ""
 	}
-	d.Items = make([]drainEntry, r.count(6))
+	ids := r.ids()
+	weights := r.weights(len(ids))
+	d.Items = make([]drainEntry, len(weights))
 	for i := range d.Items {
-		d.Items[i] = drainEntry{ID: r.str(), Weight: r.int(), Inc: name(), Next: name(), Release: r.version()}
+		d.Items[i] = drainEntry{ID: ids[i], Weight: weights[i], Inc: name(), Next: name(), Release: r.version()}
 	}
 }
 

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -172,5 +174,75 @@ func BenchmarkDecodePayload(b *testing.B) {
 		if _, err := decode[partRecord](val); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestIDsShareTheirBeginnings packs ids of all kinds of neighbours, and more than may
+// be shared; and refuses what shares more than there is.
+func TestIDsShareTheirBeginnings(t *testing.T) {
+	long := strings.Repeat("x", 1<<16)
+	many := make([]string, 0, maxShared/len(long)+3)
+	for i := range cap(many) {
+		many = append(many, long+strconv.Itoa(i))
+	}
+	for name, ids := range map[string][]string{
+		"none": nil, "empty": {"", "", "a", ""}, "growing": {"a", "ab", "abc", "ab", "a"}, "equal": {"p1", "p1"},
+		"parted": {"tenant-1.a", "tenant-1.b", "tenant-2", "other"}, "too much": many,
+	} {
+		var w packWriter
+		w.ids(ids)
+		w.ids(ids)
+		r := packReader{s: string(w.b)}
+		for range 2 {
+			if got := r.ids(); r.err != nil || !slices.Equal(got, ids) {
+				t.Errorf("%s: %v, or not what was written", name, r.err)
+			}
+		}
+		if r.s != "" {
+			t.Errorf("%s: %d bytes are left", name, len(r.s))
+		}
+	}
+	for name, b := range map[string][]byte{
+		"the first shares":         {1, 1, 1, 'a'},
+		"more than the one before": {2, 0, 2, 'a', 'b', 3, 0},
+	} {
+		r := packReader{s: string(b)}
+		if got := r.ids(); !errors.Is(r.err, errTruncated) {
+			t.Errorf("%s: %q, %v", name, got, r.err)
+		}
+	}
+	bomb := packWriter{}
+	n := maxShared/len(long) + 2
+	bomb.uint(uint64(n))
+	for i := range n {
+		if i == 0 {
+			bomb.uint(0)
+			bomb.str(long)
+			continue
+		}
+		bomb.uint(uint64(len(long)))
+		bomb.str("")
+	}
+	r := packReader{s: string(bomb.b)}
+	if r.ids(); !errors.Is(r.err, errTruncated) {
+		t.Errorf("a bomb of %d bytes: %v", len(bomb.b), r.err)
+	}
+}
+
+// TestHeldFits: what one of ten workers says of a million partitions fits one value.
+func TestHeldFits(t *testing.T) {
+	rec := heldRecord{formatted: ours, Inc: "0123456789abcdef01234567.1", Named: true, Grants: make([]grantList, 3)}
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := range 1_000_000 {
+		if rng.IntN(10) == 0 {
+			g := &rec.Grants[rng.IntN(20)/9]
+			g.IDs = append(g.IDs, fmt.Sprintf("orders.eu-1.partition-%07d", i))
+			g.Weights = append(g.Weights, 100)
+		}
+	}
+	if b := encode(rec); len(b) > largestValue {
+		t.Errorf("%d bytes, more than %d", len(b), largestValue)
+	} else {
+		t.Logf("%d bytes", len(b))
 	}
 }
