@@ -82,7 +82,8 @@ func openError(err error) error {
 const maxOps = 16
 
 // opQueue performs operations on keys beside the loop, at most maxOps at a time;
-// others wait in order. Operations may overtake each other. That is harmless
+// others wait in order, those on assignments behind all others: a plan may write a
+// thousand payloads, and leases do not wait for them. Operations may overtake each other. That is harmless
 // because the core never has two operations on one key in flight.
 type opQueue struct {
 	ctx     context.Context // of the run
@@ -94,8 +95,9 @@ type opQueue struct {
 	metrics StoreMetrics
 
 	mu      sync.Mutex
-	waiting []queuedOp
-	workers int
+	pressing []queuedOp // what keeps keys alive
+	waiting  []queuedOp // on assignments
+	workers  int
 }
 
 type queuedOp struct {
@@ -106,7 +108,11 @@ type queuedOp struct {
 // add takes an operation; it does not block.
 func (q *opQueue) add(op core.KV) {
 	q.mu.Lock()
-	q.waiting = append(q.waiting, queuedOp{op, time.Now().Add(op.Timeout)})
+	lane := &q.pressing
+	if op.Bucket == core.Assignments {
+		lane = &q.waiting
+	}
+	*lane = append(*lane, queuedOp{op, time.Now().Add(op.Timeout)})
 	begin := q.workers < maxOps
 	if begin {
 		q.workers++
@@ -130,14 +136,18 @@ func (q *opQueue) work() {
 func (q *opQueue) next() (queuedOp, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.waiting) == 0 || q.ctx.Err() != nil {
+	lane := &q.pressing
+	if len(*lane) == 0 {
+		lane = &q.waiting
+	}
+	if len(*lane) == 0 || q.ctx.Err() != nil {
 		q.workers--
-		q.waiting = nil
+		q.pressing, q.waiting = nil, nil
 		return queuedOp{}, false
 	}
-	op := q.waiting[0]
-	q.waiting[0] = queuedOp{}
-	q.waiting = q.waiting[1:]
+	op := (*lane)[0]
+	(*lane)[0] = queuedOp{}
+	*lane = (*lane)[1:]
 	return op, true
 }
 

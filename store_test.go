@@ -217,3 +217,45 @@ func TestWatches(t *testing.T) {
 		}
 	})
 }
+
+// A plan may write a thousand payloads: what keeps ids and leases alive goes first.
+func TestLeasesOvertakePayloads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newTestManager(t)
+		var mu sync.Mutex
+		var order []string
+		answer := make(chan struct{})
+		m.store.do = func(_ context.Context, _ core.Verb, _ int, key string) (natskv.Entry, error) {
+			mu.Lock()
+			order = append(order, key)
+			mu.Unlock()
+			<-answer
+			return natskv.Entry{}, nil
+		}
+		m.onCue(func(n uint64) (effects []core.Effect) {
+			if n == 1 {
+				return []core.Effect{core.KV{Op: 1000, Bucket: core.Heartbeats, Key: "beat", Timeout: time.Minute}}
+			}
+			for i := range 2 * maxOps {
+				effects = append(effects, core.KV{Op: core.OpID(i + 1), Bucket: core.Assignments, Key: fmt.Sprintf("part-%03d", i), Timeout: time.Minute})
+			}
+			return effects
+		})
+		m.mustStart(t)
+		m.post(cue(0))
+		synctest.Wait()
+		m.post(cue(1))
+		synctest.Wait()
+		answer <- struct{}{}
+		synctest.Wait()
+		if len(order) != maxOps+1 || order[maxOps] != "beat" {
+			t.Errorf("%d sent, want %d and the heartbeat next: %v", len(order), maxOps+1, order)
+		}
+		close(answer)
+		synctest.Wait()
+		if n := len(doneOf(m.core)); n != 2*maxOps+1 {
+			t.Errorf("%d answers, want %d", n, 2*maxOps+1)
+		}
+		m.mustStop(t)
+	})
+}
