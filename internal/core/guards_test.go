@@ -287,3 +287,86 @@ func TestTheNewerTokenHolds(t *testing.T) {
 		}
 	}
 }
+
+// TestGrantsWaitForOthers: the larger the fleet, the longer, since all its workers
+// read every head; and not when nobody else is to let go.
+func TestGrantsWaitForOthers(t *testing.T) {
+	for workers, batch := range map[int]time.Duration{10: grantBatch, 64: grantBatch, 640: 10 * grantBatch} {
+		c := turning(workers, 2)
+		l := c.lead
+		delete(l.holders, 0)
+		if c.grantsReady() {
+			t.Errorf("%d workers: at once", workers)
+		}
+		if c.timer[timerGrant] != c.now+batch {
+			t.Errorf("%d workers: after %v, want %v", workers, c.timer[timerGrant]-c.now, batch)
+		}
+		c.now += batch
+		if !c.grantsReady() {
+			t.Errorf("%d workers: not after %v", workers, batch)
+		}
+		c.now -= batch
+		if delete(l.holders, 1); !c.grantsReady() {
+			t.Errorf("%d workers: waits for nobody", workers)
+		}
+	}
+}
+
+// TestTurnsSeeEveryRelease: what a leader remembers of holders and members from turn
+// to turn does not hide who lets go, who is added and who is gone.
+func TestTurnsSeeEveryRelease(t *testing.T) {
+	c := turning(10, 20) // each holds two
+	l := c.lead
+	settled := func(want int) {
+		t.Helper()
+		for range 2 {
+			c.releaseHolders()
+		}
+		if n := len(l.holders); n != want {
+			t.Errorf("%d partitions are held, want %d", n, want)
+		}
+		if got := l.anyReady(); got != (want < 20) {
+			t.Errorf("ready: %v, with %d held", got, want)
+		}
+	}
+	settled(20)
+	l.members["w-9"].rec.Applied = version{1, 2}
+	settled(18)
+	l.members["w-4"].dead = true
+	settled(16)
+	c.grant()
+	if l.anyReady() {
+		t.Error("what was granted is ready")
+	}
+	l.unassign(39, Token{1, 3}) // of one who had let go of everything
+	l.members["w-9"].rec.Applied = version{1, 3}
+	c.releaseHolders()
+	if n := len(l.holders); n != 16 || !l.anyReady() {
+		t.Errorf("%d partitions are held, ready: %v", n, l.anyReady())
+	}
+
+	names := func() (out []string) {
+		for _, m := range l.roster().members {
+			out = append(out, m.worker)
+		}
+		return out
+	}
+	before := names()
+	l.strike("w-3")
+	want := slices.Concat(before[:3], before[4:])
+	if got := names(); !slices.Equal(got, want) || l.roster().bySeat[3] != nil {
+		t.Errorf("members %v, want %v", got, want)
+	}
+	l.enroll(&member{worker: "w-31"})
+	if got := names(); !slices.Equal(got, slices.Insert(want, 3, "w-31")) {
+		t.Errorf("members %v, w-31 is missing", got)
+	}
+	i := l.addSeat("w-31", "x")
+	if r := l.roster(); r.bySeat[i] == nil || r.members[3].seat != l.seats[i] {
+		t.Error("a new seat has nobody")
+	}
+	l.dropSeat(i)
+	if r := l.roster(); r.bySeat[i] != nil || r.members[3].seat != nil {
+		t.Error("a seat that is gone has somebody")
+	}
+}

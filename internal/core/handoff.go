@@ -214,8 +214,17 @@ func (c *Core) reportLate(late lateHolders) {
 	}
 }
 
-// grantBatch is how long ready grants wait for others, to share a commit.
-const grantBatch = 5 * time.Millisecond
+// grantBatch is how long ready grants wait for others, to share a commit, in a fleet
+// of up to grantFleet workers. A larger one waits longer in proportion: every commit
+// is a head that names all workers and that all workers read.
+const (
+	grantBatch = 5 * time.Millisecond
+	grantFleet = 64
+)
+
+func (l *leader) grantBatch() time.Duration {
+	return grantBatch * time.Duration(max(grantFleet, len(l.byName))) / grantFleet
+}
 
 // grantsReady tells whether partitions wait for nobody any more, and no others
 // are about to follow.
@@ -228,8 +237,8 @@ func (c *Core) grantsReady() bool {
 	if l.readyAt == never {
 		l.readyAt = c.now
 	}
-	if l.draining() && c.now < l.readyAt+grantBatch {
-		c.timer.set(timerGrant, l.readyAt+grantBatch)
+	if at := l.readyAt + l.grantBatch(); l.draining() && c.now < at {
+		c.timer.set(timerGrant, at)
 		return false
 	}
 	return true

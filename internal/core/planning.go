@@ -137,7 +137,7 @@ const maxBarren = 5
 // others counts the live members beside this worker.
 func (l *leader) others() int {
 	n := -1
-	for _, m := range l.members {
+	for _, m := range l.roster().members {
 		if m.proven && !m.dead {
 			n++
 		}
