@@ -153,8 +153,9 @@ type holding struct {
 // never changes that.
 func newHolding(prev *holding, a core.Apply) (h *holding, bad []string) {
 	h = &holding{term: a.Term, version: a.Version, lifecycle: a.Lifecycle, owned: a.Owned}
+	at := 0 // both are sorted
 	for _, o := range a.Owned {
-		if _, read := prev.find(o.ID); read {
+		if at = prev.from(at, o.ID); prev.is(at, o.ID) {
 			continue
 		}
 		if _, err := partitionFromID(o.ID, o.Weight); err != nil {
@@ -189,13 +190,25 @@ func (h *holding) find(id string) (int, bool) {
 	return slices.BinarySearchFunc(h.owned, id, func(o core.Owned, id string) int { return cmp.Compare(o.ID, id) })
 }
 
+// from returns the first place, not before at, of an id that is not less than id.
+func (h *holding) from(at int, id string) int {
+	for at < len(h.owned) && h.owned[at].ID < id {
+		at++
+	}
+	return at
+}
+
+// is tells whether an id has a place.
+func (h *holding) is(at int, id string) bool { return at < len(h.owned) && h.owned[at].ID == id }
+
 // within returns h without what newer does not hold. What both hold is taken
 // from newer, whose tokens count; the version stays, since newer is not in
 // force yet.
 func (h *holding) within(newer *holding) *holding {
 	r := &holding{term: h.term, version: h.version, lifecycle: h.lifecycle}
+	at := 0
 	for _, o := range newer.owned {
-		if _, ok := h.find(o.ID); ok {
+		if at = h.from(at, o.ID); h.is(at, o.ID) {
 			r.owned = append(r.owned, o)
 		}
 	}
@@ -204,12 +217,9 @@ func (h *holding) within(newer *holding) *holding {
 
 // covers tells whether h has every partition of other.
 func (h *holding) covers(other *holding) bool {
-	i := 0
+	at := 0
 	for _, o := range other.owned {
-		for i < len(h.owned) && h.owned[i].ID < o.ID {
-			i++
-		}
-		if i == len(h.owned) || h.owned[i].ID != o.ID {
+		if at = h.from(at, o.ID); !h.is(at, o.ID) {
 			return false
 		}
 	}
@@ -244,8 +254,9 @@ func (h *holding) diff(prev *holding) (added, removed []Partition) {
 
 func (h *holding) minus(other *holding) []Partition {
 	var ps []Partition
+	at := 0
 	for _, o := range h.owned {
-		if _, ok := other.find(o.ID); !ok {
+		if at = other.from(at, o.ID); !other.is(at, o.ID) {
 			ps = append(ps, partitionOf(o))
 		}
 	}
