@@ -3,6 +3,7 @@ package core
 import (
 	"bytes"
 	"cmp"
+	"slices"
 	"time"
 )
 
@@ -41,7 +42,7 @@ func (c *Core) startCommit() {
 	head := headRecord{
 		formatted: ours, Term: l.term, Version: v, Leader: c.worker(), LeaderInc: c.inc, Lifecycle: l.head.Lifecycle,
 		Created: c.cfg.Buckets[Assignments], App: l.head.App, List: l.list.Digest,
-		Owes: l.unfinished || l.withheld || l.owes || l.imbalance, Root: l.head.Root, Base: l.head.Base, Lease: toMillis(c.longestLease()),
+		Owes: l.owing(), Root: l.head.Root, Base: l.head.Base, Lease: toMillis(c.longestLease()),
 	}
 	if k.lifecycle != "" {
 		head.Lifecycle, k.lifecycle = k.lifecycle, ""
@@ -107,6 +108,12 @@ func (c *Core) startCommit() {
 	}
 	k.head, k.headVal = head, packRecord(head, &d)
 	c.writeFiles()
+}
+
+// owing tells whether somebody is to be given more than the last plan gave.
+func (l *leader) owing() bool {
+	return l.unfinished || l.withheld || l.owes || l.imbalance ||
+		slices.ContainsFunc(l.seats, func(s *seat) bool { return s != nil && s.owed })
 }
 
 // writeFiles creates what the head will name.

@@ -35,6 +35,7 @@ func (c *Core) updateSeats() bool {
 			if s.away {
 				c.awayEnds(s, int32(i))
 			}
+			l.imbalance = l.imbalance || s.owed
 			s.inc, s.away, s.vacant, s.dirty = m.inc, false, false, true
 			s.files.outdate() // all tokens are new
 			for p := range l.owner {

@@ -56,6 +56,7 @@ type seat struct {
 	away        bool      // left in good order, and may still come back
 	awaySince   time.Duration
 	awayFor     time.Duration
+	owed        bool // a plan would have given it more, had it not been away
 	vacant      bool // has let go of everything
 	retired     bool // owns nothing any more; stays until its drain list is empty
 	dirty       bool // its payload must be written
@@ -248,8 +249,10 @@ func (l *leader) retarget(owners []int32, workers []string, limit int, v Token) 
 	for i, o := range owners {
 		load[seatIdx[o]] += l.list.Weights[i]
 	}
-	for s := range l.seats {
-		doubtful[s] = l.seats[s] != nil && l.doubtful(int32(s))
+	for i, s := range l.seats {
+		if s != nil {
+			doubtful[i], s.owed = l.doubtful(int32(i)), false
+		}
 	}
 	for k := range owners {
 		i := int32(k)
@@ -259,6 +262,7 @@ func (l *leader) retarget(owners []int32, workers []string, limit int, v Token) 
 			if m := l.members[l.seats[to].worker]; m != nil && m.rec.Degraded {
 				l.owes = true
 			} else {
+				l.seats[to].owed = l.seats[to].away
 				l.withheld = l.withheld || !l.seats[to].away
 			}
 			if to = l.next[i]; to < 0 || l.seats[to] == nil || l.seats[to].retired || doubtful[to] {
