@@ -25,6 +25,12 @@ type seatFiles struct {
 // outdate makes a new base due.
 func (f *seatFiles) outdate() { f.deltas = math.MaxInt }
 
+// due is how many bytes of deltas a base bears: about its own, and not the same for
+// all, since a plan of a small fleet changes everybody, and all would be due at once.
+func (f *seatFiles) due(s int32) int { return f.size + f.size*spreads[int(s)%len(spreads)]/8 }
+
+var spreads = [...]int{0, 1, -3, 3, -1, 2, -2}
+
 // touch notes that a partition of this seat is not as its base says.
 func (f *seatFiles) touch(i int32) {
 	if f.base.none() {
@@ -76,7 +82,7 @@ func (f *seatFiles) loaded(g partRead, index map[string]int32) {
 // a new base is due.
 func (t *table) delta(s int32) (partRecord, bool) {
 	f := &t.seats[s].files
-	if f.base.none() || f.deltas > f.size {
+	if f.base.none() || f.deltas > f.due(s) {
 		return partRecord{}, false
 	}
 	rec := partRecord{formatted: ours, Inc: t.seats[s].inc, Base: f.base}
