@@ -25,6 +25,16 @@ const (
 	writtenFactor = 3   // of the bytes that moved
 )
 
+// bytesGoal is how many bytes an event may write. Who joins is given what others give
+// up first, which takes two heads.
+func (f ScaleFigure) bytesGoal() int {
+	heads := 1
+	if f.Event == ScaleJoin {
+		heads = 2
+	}
+	return writtenFactor*f.MovedBytes + heads*headGoal*f.Workers
+}
+
 // missedScale says which goals were missed. What is written holds for every
 // size; how long it takes for some.
 func missedScale(figures []ScaleFigure) []string {
@@ -39,8 +49,7 @@ func missedScale(figures []ScaleFigure) []string {
 		if goal := headGoal * f.Workers; f.HeadBytes > goal {
 			miss("a head of %d bytes, more than %d", f.HeadBytes, goal)
 		}
-		// Who joins is given what others give up first: two commits and their lists.
-		if goal := writtenFactor*f.MovedBytes + headGoal*f.Workers; f.Bytes > goal && f.Event != ScaleJoin {
+		if goal := f.bytesGoal(); f.Bytes > goal {
 			miss("%d bytes written, more than %d", f.Bytes, goal)
 		}
 		i := slices.IndexFunc(scaleGoals, func(g scaleGoal) bool { return g.size == (ScaleSize{f.Partitions, f.Workers}) })
@@ -61,7 +70,7 @@ func writeScale(w io.Writer, figures []ScaleFigure) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	_, _ = fmt.Fprintln(t, "partitions\tworkers\tevent\ttotal ms\tplan\tpublish\treach\tmoved\tvalues\tbytes\tof goal\tlargest\thead/worker\tmsgs in\tout\tMB in\tout\theap MB\tpeak\t")
 	for _, f := range figures {
-		goal := writtenFactor*f.MovedBytes + headGoal*f.Workers
+		goal := f.bytesGoal()
 		_, _ = fmt.Fprintf(t, "%d\t%d\t%s\t%.1f\t%.1f\t%.1f\t%.1f\t%d\t%d\t%d\t%.2f\t%d\t%.0f\t%d\t%d\t%.1f\t%.1f\t%.1f\t%.1f\t\n",
 			f.Partitions, f.Workers, f.Event, 1e3*f.Total, 1e3*f.Plan, 1e3*f.Publish, 1e3*f.Reach,
 			f.Moved, f.Values, f.Bytes, float64(f.Bytes)/float64(goal), f.MaxValue, float64(f.HeadBytes)/float64(f.Workers),

@@ -35,8 +35,13 @@ func TestScaleGoals(t *testing.T) {
 		t.Errorf("missed %q", missed)
 	}
 	large.Event = ScaleJoin
+	large.Bytes = 9000 + 2*1000*128
 	if missed := missedScale([]ScaleFigure{large}); missed != nil {
 		t.Errorf("missed %q for a join", missed)
+	}
+	large.Bytes++
+	if missed := missedScale([]ScaleFigure{large}); len(missed) != 1 || !strings.Contains(missed[0], "bytes written") {
+		t.Errorf("missed %q for a join that writes too much", missed)
 	}
 }
 
