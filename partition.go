@@ -17,8 +17,8 @@ type Partition struct {
 	// Keys names the partition, from the general to the particular, for
 	// example {"orders", "0"}. At least one key, none of them empty.
 	Keys []string `json:"keys"`
-	// Weight is the relative cost of processing the partition. Zero or less
-	// counts as [DefaultWeight].
+	// Weight is the relative cost of processing the partition. Zero counts as
+	// [DefaultWeight]; a list with a negative one is refused.
 	Weight int64 `json:"weight"`
 }
 
@@ -60,7 +60,7 @@ func (p Partition) Compare(q Partition) int {
 	return cmp.Or(slices.Compare(p.Keys, q.Keys), cmp.Compare(p.Weight, q.Weight))
 }
 
-// validate says what is wrong with the keys of a partition, or nil.
+// validate says what is wrong with a partition, or nil.
 func (p Partition) validate() error {
 	if len(p.Keys) == 0 {
 		return errors.New("partition without keys: give it at least one")
@@ -69,6 +69,9 @@ func (p Partition) validate() error {
 		if k == "" {
 			return fmt.Errorf("partition %q: key %d is empty: leave it out or name it", p.Keys, i)
 		}
+	}
+	if p.Weight < 0 {
+		return fmt.Errorf("partition %q: weight %d is negative: leave it out for the default of %d", p, p.Weight, DefaultWeight)
 	}
 	return nil
 }

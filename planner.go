@@ -69,7 +69,7 @@ func newPartitionList(parts []Partition) (*partitionList, error) {
 }
 
 func effectiveWeight(w int64) int64 {
-	if w <= 0 {
+	if w == 0 {
 		return DefaultWeight
 	}
 	return w

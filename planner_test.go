@@ -36,13 +36,13 @@ func abc(t *testing.T) *partitionList {
 }
 
 func TestPartitionListCopiesAndChecks(t *testing.T) {
-	in := []Partition{{Keys: []string{"a", "x.y"}, Weight: -3}, {Keys: []string{"b"}, Weight: 7}}
+	in := []Partition{{Keys: []string{"a", "x.y"}, Weight: 0}, {Keys: []string{"b"}, Weight: 7}}
 	l, err := newPartitionList(in)
 	if err != nil {
 		t.Fatal(err)
 	}
 	in[0].Keys[0], in[1].Weight = "changed", 8
-	if got := l.partitions(); !slices.Equal(got[0].Keys, []string{"a", "x.y"}) || got[0].Weight != -3 || got[1].Weight != 7 {
+	if got := l.partitions(); !slices.Equal(got[0].Keys, []string{"a", "x.y"}) || got[0].Weight != 0 || got[1].Weight != 7 {
 		t.Errorf("the list changed with the caller's: %v", got)
 	}
 	if want := []string{"a.x%2Ey", "b"}; !slices.Equal(l.core.IDs, want) {
@@ -65,6 +65,7 @@ func TestPartitionListNamesTheFirstOffender(t *testing.T) {
 		{"no keys", []Partition{{Keys: []string{"a"}}, {}}, "partition 1"},
 		{"empty key", []Partition{{Keys: []string{"a", ""}}}, `key 1 is empty`},
 		{"twice", []Partition{{Keys: []string{"a", "b"}}, {Keys: []string{"c"}}, {Keys: []string{"a", "b"}, Weight: 3}}, `"a.b"`},
+		{"negative", []Partition{{Keys: []string{"a"}}, {Keys: []string{"b"}, Weight: -1}, {Keys: []string{"c"}, Weight: -2}}, `partition "b": weight -1`},
 		{"overflow", []Partition{{Keys: []string{"a"}, Weight: math.MaxInt64}, {Keys: []string{"b"}, Weight: 1}}, `"b"`},
 	} {
 		_, err := newPartitionList(c.list)

@@ -10,7 +10,7 @@ func TestAssignPlacesEveryPartitionOnce(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for name, s := range all() {
 		for _, n := range []int{0, 1, 2, 7, 100, 3000} {
-			parts := partitions(n, func(int) int64 { return rng.Int64N(1000) - 10 })
+			parts := partitions(n, func(int) int64 { return max(0, rng.Int64N(1000)-10) })
 			got, err := s.Assign(workers(7), parts)
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)

@@ -7,7 +7,7 @@
 //
 // All of them are deterministic: the same workers, partitions and previous
 // owners, in whatever order, give equal results, lists included, on every
-// machine. Weights of zero or less count as [parti.DefaultWeight]. Every worker
+// machine. A weight of zero counts as [parti.DefaultWeight]. Every worker
 // that was passed has an entry in the result, and the partitions in it are the
 // caller's, keys shared.
 //

@@ -34,6 +34,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		{"empty key", parti.RebalanceInput{Workers: two, Partitions: []parti.Partition{{Keys: []string{"a", ""}}}}, `["a" ""]`},
 		{"partition twice", parti.RebalanceInput{Workers: two, Partitions: []parti.Partition{ab[1], ab[0], {Keys: []string{"b", "1"}, Weight: 3}, ab[0]}}, `partition "b.1" is listed twice`},
 		{"weights overflow", parti.RebalanceInput{Workers: two, Partitions: []parti.Partition{{Keys: []string{"a"}, Weight: math.MaxInt64}, {Keys: []string{"b"}, Weight: 1}}}, `partition "b": weight 1`},
+		{"negative weight", parti.RebalanceInput{Workers: two, Partitions: []parti.Partition{ab[0], {Keys: []string{"c"}, Weight: -3}, {Keys: []string{"d"}, Weight: math.MinInt64}}}, `partition "c": weight -3 is negative`},
 		{"too few owners", parti.RebalanceInput{Workers: two, Partitions: ab, PrevWorkers: []string{"w0"}, PrevOwner: []int32{0}}, `1 previous owners for 2 partitions`},
 		{"owner too high", parti.RebalanceInput{Workers: two, Partitions: ab, PrevWorkers: []string{"w0"}, PrevOwner: []int32{0, 1}}, `partition "b.1": previous owner 1 of 1`},
 		{"owner too low", parti.RebalanceInput{Workers: two, Partitions: ab, PrevWorkers: []string{"w0"}, PrevOwner: []int32{-2, 0}}, `partition "a": previous owner -2`},
@@ -196,7 +197,10 @@ func firstOffender(in parti.RebalanceInput) string {
 	total := int64(0)
 	for _, p := range in.Partitions {
 		w := p.Weight
-		if w <= 0 {
+		if w < 0 {
+			return fmt.Sprintf("partition %q: weight %d", p, w)
+		}
+		if w == 0 {
 			w = parti.DefaultWeight
 		}
 		if total += w; total < 0 {

@@ -127,6 +127,9 @@ func (l *lister) make(partitions []parti.Partition) (*listing, error) {
 func (l *listing) weigh(partitions []parti.Partition) error {
 	l.lightest = math.MaxInt64
 	for i := range l.seen {
+		if w := l.seen[i].weight; w < 0 {
+			return fmt.Errorf("partition %q: weight %d is negative", partitions[i], w)
+		}
 		w := effective(l.seen[i].weight)
 		if w > math.MaxInt64-l.total {
 			return fmt.Errorf("partition %q: weight %d: the weights add up to more than an int64 holds", partitions[i], w)
@@ -182,7 +185,7 @@ func badKeys(partitions []parti.Partition) error {
 }
 
 func effective(weight int64) int64 {
-	if weight <= 0 {
+	if weight == 0 {
 		return parti.DefaultWeight
 	}
 	return weight

@@ -214,7 +214,7 @@ func shuffledInput(in parti.RebalanceInput) parti.RebalanceInput {
 }
 
 func weightOf(p parti.Partition) int64 {
-	if p.Weight <= 0 {
+	if p.Weight == 0 {
 		return parti.DefaultWeight
 	}
 	return p.Weight
