@@ -94,7 +94,7 @@ type opQueue struct {
 	gone    func() // told that a bucket is gone
 	metrics StoreMetrics
 
-	mu      sync.Mutex
+	mu       sync.Mutex
 	pressing []queuedOp // what keeps keys alive
 	waiting  []queuedOp // on assignments
 	workers  int
