@@ -146,7 +146,7 @@ var All = []Mutant{
 	},
 	{
 		Name: "an outage is so many crashes", File: core + "members.go",
-		Old: "\tif len(missing) < 2 {\n", New: "\tif len(missing) < 1<<30 {\n",
+		Old: "\tif len(silent) < 2 {\n", New: "\tif len(silent) < 1<<30 {\n",
 		By: "TestScripts", Test: "./internal/core",
 	},
 	{
@@ -201,8 +201,13 @@ var All = []Mutant{
 	},
 	{
 		Name: "an owed plan is forgotten at a leader change", File: core + "commit.go",
-		Old: "l.owes || l.imbalance, Root", New: "l.owes, Root",
+		Old: "l.owes || l.imbalance ||\n", New: "l.owes ||\n",
 		By: "I11",
+	},
+	{
+		Name: "who was away when a plan was made gets no share", File: core + "table.go",
+		Old: "owed = l.seats[to].away", New: "owed = false",
+		By: "TestScripts", Test: "./internal/core",
 	},
 	{
 		Name: "who came back in a rebuild gets no share", File: core + "rebuild.go",
