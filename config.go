@@ -4,8 +4,9 @@ import "time"
 
 // Config configures a [Manager]. Zero fields get the defaults named beside
 // them; NewManager fills them on its own copy, see [SetDefaults]. Since zero
-// means the default, say "nothing" with a small value, such as 1 ms. All workers
-// of a group must use the same configuration but for the timeouts.
+// means the default, say "nothing" with a small value, such as 1 ms; a file that
+// says zero is refused where zero means nothing. All workers of a group must use the
+// same configuration but for the timeouts.
 //
 // Durations are at least 1 ms and at most a year. Validate says which other
 // limits hold, and [LoadConfig] reads a Config from YAML. Its methods do not

@@ -77,6 +77,8 @@ func (c *checker) identity(cfg *Config) {
 		c.refuse("WorkerIDMin", lo, "0 to %d", maxWorkerID)
 	}
 	switch {
+	case hi == 0: // from a file: defaults are filled
+		c.refuse("WorkerIDMax", hi, "1 to %d; left out it is 99", maxWorkerID)
 	case !hiOK:
 		c.refuse("WorkerIDMax", hi, "0 to %d", maxWorkerID)
 	case loOK && hi < lo:
@@ -199,16 +201,48 @@ func (c *checker) degraded(cfg *Config) {
 	if a.unknown != "" {
 		c.add("DegradedAlert", "preset "+a.unknown, "one of "+presetNames(alertPresets))
 	}
-	for _, p := range []struct {
-		field, below string
-		value, lower time.Duration
-	}{
-		{"DegradedAlert.WarnThreshold", "InfoThreshold", a.WarnThreshold, a.InfoThreshold},
-		{"DegradedAlert.ErrorThreshold", "WarnThreshold", a.ErrorThreshold, a.WarnThreshold},
-		{"DegradedAlert.CriticalThreshold", "ErrorThreshold", a.CriticalThreshold, a.ErrorThreshold},
-	} {
-		if sane(p.value) && sane(p.lower) && p.value <= p.lower {
-			c.refuse(p.field, p.value, "more than %s, which is %v", p.below, p.lower)
+	c.rising([]threshold{
+		{"InfoThreshold", a.InfoThreshold}, {"WarnThreshold", a.WarnThreshold},
+		{"ErrorThreshold", a.ErrorThreshold}, {"CriticalThreshold", a.CriticalThreshold},
+	})
+}
+
+type threshold struct {
+	field string
+	value time.Duration
+}
+
+// rising checks that the thresholds of alerts rise. It keeps as many of them as do,
+// the earlier ones if there is a choice, and refuses the others, beside the nearest
+// that is kept. One that is not sane by itself is reported already.
+func (c *checker) rising(all []threshold) {
+	all = slices.DeleteFunc(all, func(t threshold) bool { return !sane(t.value) })
+	var kept []int
+	for set := range 1 << len(all) { // ends with the sets that have the first ones
+		var some []int
+		for i := range all {
+			if set&(1<<(len(all)-1-i)) == 0 {
+				continue
+			}
+			if n := len(some); n > 0 && all[i].value <= all[some[n-1]].value {
+				some = nil
+				break
+			}
+			some = append(some, i)
+		}
+		if len(some) >= len(kept) {
+			kept = some
+		}
+	}
+	for i, t := range all {
+		at, found := slices.BinarySearch(kept, i)
+		if found {
+			continue
+		}
+		if at > 0 && t.value <= all[kept[at-1]].value {
+			c.refuse("DegradedAlert."+t.field, t.value, "more than %s, which is %v", all[kept[at-1]].field, all[kept[at-1]].value)
+		} else {
+			c.refuse("DegradedAlert."+t.field, t.value, "less than %s, which is %v", all[kept[at]].field, all[kept[at]].value)
 		}
 	}
 }

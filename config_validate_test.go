@@ -138,7 +138,8 @@ func TestValidate(t *testing.T) {
 		"alerts that fall":       {func(c *Config) { c.DegradedAlert.WarnThreshold = 30 * time.Second }, "DegradedAlert.WarnThreshold: 30s: want more than InfoThreshold, which is 1m0s"},
 		"alerts that stay":       {func(c *Config) { c.DegradedAlert.ErrorThreshold = 5 * time.Minute }, "DegradedAlert.ErrorThreshold: 5m0s: want more than WarnThreshold, which is 5m0s"},
 		"critical before error":  {func(c *Config) { c.DegradedAlert.CriticalThreshold = time.Minute }, "DegradedAlert.CriticalThreshold: 1m0s: want more than ErrorThreshold, which is 15m0s"},
-		"only a late info":       {func(c *Config) { c.DegradedAlert = DegradedAlertConfig{InfoThreshold: time.Hour} }, "DegradedAlert.WarnThreshold: 5m0s: want more than InfoThreshold, which is 1h0m0s"},
+		"only a late info":       {func(c *Config) { c.DegradedAlert = DegradedAlertConfig{InfoThreshold: time.Hour} }, "DegradedAlert.InfoThreshold: 1h0m0s: want less than WarnThreshold, which is 5m0s"},
+		"only a late warning":    {func(c *Config) { c.DegradedAlert.WarnThreshold = time.Hour }, "DegradedAlert.WarnThreshold: 1h0m0s: want less than ErrorThreshold, which is 15m0s"},
 		"error threshold":        {func(c *Config) { c.DegradedBehavior.KVErrorThreshold = -1 }, "DegradedBehavior.KVErrorThreshold: -1: want at least 1"},
 		"error threshold of one": {func(c *Config) { c.DegradedBehavior.KVErrorThreshold = 1 }, ""},
 	} {
@@ -160,6 +161,31 @@ func TestValidate(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Thresholds are compared with all others, and blamed are as few as possible.
+func TestValidateThresholds(t *testing.T) {
+	const info, warn, fault, critical = "DegradedAlert.InfoThreshold", "DegradedAlert.WarnThreshold", "DegradedAlert.ErrorThreshold", "DegradedAlert.CriticalThreshold"
+	for minutes, want := range map[[4]time.Duration][]string{
+		{1, 5, 15, 30}:   nil,
+		{60, -1, 30, 40}: {warn, info},
+		{60, -1, 30, -1}: {warn, critical, fault}, // no more than info
+		{40, 50, 10, 20}: {fault, critical},
+		{40, 10, 20, 30}: {info},
+		{10, 40, 20, 30}: {warn},
+		{10, 20, 40, 30}: {critical},
+		{40, 30, 20, 10}: {warn, fault, critical},
+		{10, 10, 10, 10}: {warn, fault, critical},
+	} {
+		cfg := DefaultConfig()
+		a := &cfg.DegradedAlert
+		a.InfoThreshold, a.WarnThreshold = minutes[0]*time.Minute, minutes[1]*time.Minute
+		a.ErrorThreshold, a.CriticalThreshold = minutes[2]*time.Minute, minutes[3]*time.Minute
+		err := cfg.Validate()
+		if got := fieldsOf(t, err); !slices.Equal(got, want) {
+			t.Errorf("%v minutes: %v, want %v", minutes, err, want)
+		}
 	}
 }
 

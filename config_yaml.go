@@ -31,14 +31,15 @@ const (
 // LoadConfig reads a configuration from YAML, fills the defaults and validates
 // the result, which is ready for NewManager. Fields have the names of their yaml
 // tags (workerIdPrefix, kvBucket.replicas, …) and durations a unit, such as 30s
-// or 1.5s. An absent or empty field gets its default; so does an empty input.
+// or 1.5s. An absent or empty field gets its default; so does an empty input. A
+// zero that is written down is no default: where zero means nothing it is refused.
 //
 // Errors match [ErrInvalidConfig] and name everything that is wrong with its
 // line: unknown fields, values that do not fit their field, and what Validate
 // finds. Only an error of r does not match; it is wrapped as it is.
 //
-// To write a Config, marshal it with a YAML package of your choice: those in
-// common use write durations as LoadConfig reads them.
+// To write a Config, call [SetDefaults] and marshal it with a YAML package of your
+// choice: those in common use write durations as LoadConfig reads them.
 func LoadConfig(r io.Reader) (*Config, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxConfigSize+1))
 	if err != nil {
@@ -58,6 +59,9 @@ func LoadConfig(r io.Reader) (*Config, error) {
 		l.object(reflect.ValueOf(cfg).Elem(), root, "", "")
 	}
 	SetDefaults(cfg)
+	for _, field := range l.zeros {
+		field.SetZero()
+	}
 	findings := l.findings
 	if invalid, ok := errors.AsType[*configError](cfg.check()); ok {
 		findings = l.merge(findings, invalid.findings)
@@ -108,6 +112,7 @@ func parseYAML(text string) (ast.Node, error) {
 type loader struct {
 	anchors  map[string]ast.Node
 	places   map[string]string // of each field that was given, by its name in Go
+	zeros    []reflect.Value   // numbers and durations that were given as zero
 	findings []finding
 }
 
@@ -161,9 +166,12 @@ func (l *loader) object(dst reflect.Value, n ast.Node, goPath, yamlPath string) 
 			l.object(dst.FieldByIndex(f.Index), e.Value, goPath+f.Name+".", yamlPath+name+".")
 			continue
 		}
-		value := l.resolve(e.Value)
-		if want := set(dst.FieldByIndex(f.Index), value); want != "" {
+		value, field := l.resolve(e.Value), dst.FieldByIndex(f.Index)
+		_, null := value.(*ast.NullNode)
+		if want := set(field, value); want != "" {
 			l.refuse(yamlPath+name, at, show(value), want)
+		} else if !null && field.IsZero() && (field.CanInt() || field.CanFloat()) {
+			l.zeros = append(l.zeros, field)
 		}
 	}
 }

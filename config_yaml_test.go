@@ -110,6 +110,8 @@ func TestLoadConfigRefuses(t *testing.T) {
 		"no YAML":                 {"workerIdMax: 3\n workerIdMin: 4", "YAML: want valid YAML: [1:14]"},
 		"deeply nested":           {strings.Repeat("[", 60_000), "YAML: more than 16 opening brackets, the last in line 1: want fewer"},
 		"large":                   {strings.Repeat("# a comment\n", 6_000), "YAML: more than 64 KiB: want a configuration of parti"},
+		"zero":                    {"degradedBehavior:\n  enterThreshold: 0s", "DegradedBehavior.EnterThreshold (degradedBehavior.enterThreshold, line 2): 0s: want 1ms to"},
+		"no id":                   {"workerIdMax: 0", "WorkerIDMax (workerIdMax, line 1): 0: want 1 to 999999; left out it is 99"},
 		"what Validate finds":     {"group: a\nkvBucket:\n  replicas: 7", "KVBucket.Replicas (kvBucket.replicas, line 3): 7: want 1 to 5"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -148,6 +150,41 @@ degradedAlert: off
 	KVBucket.Replicas (kvBucket.replicas, line 5): 9: want 1 to 5`
 	if err == nil || err.Error() != want {
 		t.Errorf("got:\n%v\nwant:\n%s", err, want)
+	}
+}
+
+// A zero in a file is not taken for a field that is left out.
+func TestLoadConfigRefusesZeros(t *testing.T) {
+	meansNothing := 0
+	for _, l := range leaves(t) {
+		cfg := DefaultConfig()
+		var zero string
+		switch v := l.of(cfg); {
+		case v.Type() == reflect.TypeFor[time.Duration]():
+			zero = "0s"
+		case v.CanInt() || v.CanFloat():
+			zero = "0"
+		default:
+			continue
+		}
+		text := l.yaml + ": " + zero
+		if section, field, ok := strings.Cut(l.yaml, "."); ok {
+			text = section + ": {" + field + ": " + zero + "}"
+		}
+		got, err := LoadConfig(strings.NewReader(text))
+		if l.of(cfg).IsZero() { // by default
+			if err != nil || !l.of(got).IsZero() {
+				t.Errorf("%s: %v", text, err)
+			}
+			continue
+		}
+		meansNothing++
+		if fields := fieldsOf(t, err); len(fields) != 1 || fields[0] != l.path {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if meansNothing < 25 {
+		t.Errorf("zero means nothing in only %d fields", meansNothing)
 	}
 }
 
