@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/arloliu/parti/internal/core"
 )
@@ -91,52 +90,6 @@ func TestContextErrorsKeepTheirCause(t *testing.T) {
 	stop()
 	if err := ctxErr(plain); err.Error() != context.Canceled.Error() {
 		t.Errorf("got %v", err)
-	}
-}
-
-func TestLimiter(t *testing.T) {
-	var l limiter
-	for _, c := range []struct {
-		at       time.Duration
-		cause    string
-		withheld int
-		said     bool
-	}{
-		{0, "a", 0, true},
-		{time.Millisecond, "b", 0, true},
-		{400 * time.Millisecond, "a", 0, false},
-		{999 * time.Millisecond, "a", 0, false},
-		{1000 * time.Millisecond, "a", 2, true},
-		{1500 * time.Millisecond, "a", 0, false},
-		{1500 * time.Millisecond, "b", 0, true},
-		{2100 * time.Millisecond, "a", 1, true},
-		{time.Minute, "a", 0, true},
-	} {
-		if withheld, said := l.allow(c.at, c.cause); withheld != c.withheld || said != c.said {
-			t.Errorf("%s at %v: said %v, withheld %d, want %v, %d", c.cause, c.at, said, withheld, c.said, c.withheld)
-		}
-	}
-}
-
-// TestLimiterForgets: what was said long ago first, and everything when even that is
-// not enough.
-func TestLimiterForgets(t *testing.T) {
-	for _, step := range []time.Duration{10 * time.Millisecond, time.Microsecond} {
-		var l limiter
-		for i := range 3 * logCauses {
-			at := time.Duration(i) * step
-			if _, ok := l.allow(at, fmt.Sprint(i)); !ok {
-				t.Fatalf("cause %d was withheld", i)
-			}
-			if len(l.said) > logCauses {
-				t.Fatalf("%d causes remembered", len(l.said))
-			}
-			if i > 0 && step > time.Microsecond {
-				if _, ok := l.allow(at, fmt.Sprint(i-1)); ok {
-					t.Fatalf("cause %d was forgotten within %v", i-1, step)
-				}
-			}
-		}
 	}
 }
 

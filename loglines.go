@@ -4,10 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
-	"unicode"
 
+	"github.com/arloliu/parti/internal/lines"
 	"github.com/arloliu/parti/internal/redact"
 )
 
@@ -18,7 +17,7 @@ type runLogger struct {
 	group  string
 	worker func() string
 	now    func() time.Duration
-	limiter
+	lines.Limiter
 }
 
 func (l *runLogger) Debug(msg string, pairs ...any) { l.line(l.to.Debug, msg, pairs) }
@@ -30,7 +29,7 @@ func (l *runLogger) line(say func(string, ...any), msg string, pairs []any) {
 	if l.to == (nopLogger{}) { // nothing to remember
 		return
 	}
-	withheld, ok := l.allow(l.now(), cause(msg, pairs))
+	withheld, ok := l.Allow(l.now(), cause(msg, pairs))
 	if !ok {
 		return
 	}
@@ -62,66 +61,10 @@ func cause(msg string, pairs []any) string {
 		}
 		text := fmt.Sprint(pairs[i+1])
 		if key == "error" {
-			text = strings.Map(func(r rune) rune {
-				if unicode.IsDigit(r) {
-					return -1
-				}
-				return r
-			}, text)
+			text = lines.Same(text)
 		}
 		b.WriteByte(0)
 		b.WriteString(text)
 	}
 	return b.String()
-}
-
-// limiter keeps the log from saying the same more than once per second.
-type limiter struct {
-	mu   sync.Mutex
-	said map[string]*saying
-}
-
-type saying struct {
-	at       time.Duration
-	withheld int
-}
-
-const (
-	logEvery  = time.Second
-	logCauses = 1024 // causes remembered at most
-)
-
-// allow reports whether to say it now, and how often it was withheld before.
-func (l *limiter) allow(now time.Duration, cause string) (withheld int, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if s := l.said[cause]; s != nil {
-		if now-s.at < logEvery {
-			s.withheld++
-			return 0, false
-		}
-		withheld = s.withheld
-		*s = saying{at: now}
-		return withheld, true
-	}
-	if l.said == nil {
-		l.said = make(map[string]*saying)
-	}
-	if len(l.said) >= logCauses {
-		l.forget(now)
-	}
-	l.said[cause] = &saying{at: now}
-	return 0, true
-}
-
-// forget makes room: what was said long ago goes, or else everything.
-func (l *limiter) forget(now time.Duration) {
-	for cause, s := range l.said {
-		if now-s.at >= logEvery {
-			delete(l.said, cause)
-		}
-	}
-	if len(l.said) >= logCauses {
-		clear(l.said)
-	}
 }

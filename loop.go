@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/arloliu/parti/internal/core"
+	"github.com/arloliu/parti/internal/lines"
 )
 
 // machine is the pure core.
@@ -86,9 +87,11 @@ func newRun(parent context.Context, m *Manager) *run {
 		started: make(chan struct{}), killed: make(chan struct{}),
 		over: make(chan struct{}), hurried: make(chan struct{}),
 	}
-	r.log = &runLogger{to: m.opts.logger, group: m.cfg.core().Group, worker: m.WorkerID, now: r.clock.now}
+	group := m.cfg.core().Group
+	r.log = &runLogger{to: m.opts.logger, group: group, worker: m.WorkerID, now: r.clock.now}
 	// What Start was given bounds Start, not the life of the worker.
-	r.ctx, r.cancel = context.WithCancel(context.WithValue(context.WithoutCancel(parent), ownerKey{}, m))
+	ctx := context.WithValue(lines.WithGroup(context.WithoutCancel(parent), group), ownerKey{}, m)
+	r.ctx, r.cancel = context.WithCancel(ctx)
 	r.setup, r.endSetup = context.WithCancelCause(parent)
 	r.hookCtx = newCallContext(r.ctx)
 	r.hooks = newHookRunner(m, &r.users, r.hookCtx, r.log)

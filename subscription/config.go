@@ -11,7 +11,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/arloliu/parti"
-	"github.com/arloliu/parti/internal/redact"
 )
 
 // MessageHandler handles one message. Returning nil acknowledges it, if the
@@ -167,7 +166,6 @@ func (c DurableConfig) withDefaults() DurableConfig {
 	if c.Logger == nil {
 		c.Logger = nopLogger{}
 	}
-	c.Logger = redact.Logger(c.Logger)
 	if c.Metrics == nil {
 		c.Metrics = NopMetrics{}
 	}

@@ -138,7 +138,8 @@ func (p *partition) keep(every time.Duration) {
 		}
 		if h.overdue(p.cfg.HandlerTimeout) {
 			p.cfg.Metrics.IncrementStuck()
-			p.failed(fmt.Errorf("%s: %w (%v)", describe(h.msg), ErrHandlerStuck, p.cfg.HandlerTimeout))
+			p.cfg.Logger.Warn("handler is stuck", "partition", p.id, "message", describe(h.msg), "took", p.cfg.HandlerTimeout)
+			p.cfg.OnError(p.partition, fmt.Errorf("%s: %w (%v)", describe(h.msg), ErrHandlerStuck, p.cfg.HandlerTimeout))
 		}
 	}
 }

@@ -23,6 +23,7 @@ const startParallel = 16
 // own. Its methods may be called from any goroutine.
 type DurableHelper struct {
 	cfg      DurableConfig
+	log      *logLines // cfg.Logger
 	js       jetstream.JetStream
 	handler  MessageHandler
 	subjects *subjects
@@ -76,8 +77,10 @@ func NewDurableHelperJS(js jetstream.JetStream, cfg DurableConfig, handler Messa
 	if err := errors.Join(cfg.validate(), err); err != nil {
 		return nil, err
 	}
+	log := newLogLines(cfg.Logger)
+	cfg.Logger = log
 	h := &DurableHelper{
-		cfg: cfg, js: js, handler: handler, subjects: subjects,
+		cfg: cfg, log: log, js: js, handler: handler, subjects: subjects,
 		held: parti.LeaseHeld, turn: make(chan struct{}, 1), running: make(map[string]*partition),
 	}
 	if cfg.Concurrency > 0 {
@@ -102,6 +105,7 @@ func (h *DurableHelper) UpdateWorkerConsumer(ctx context.Context, workerID strin
 		return fmt.Errorf("update consumer of %s: %w", workerID, err)
 	}
 	defer h.give()
+	h.log.about(ctx, workerID)
 	if h.closed && len(partitions) > 0 {
 		return ErrClosed
 	}

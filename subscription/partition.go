@@ -127,7 +127,7 @@ func (p *partition) run() {
 		}
 		if errors.Is(err, errPullAgain) {
 			if again++; again == 1 {
-				p.cfg.Logger.Info("pulling again", "partition", p.id, "why", err)
+				p.cfg.Logger.Info("pulling again", "partition", p.id, "reason", err)
 				continue
 			}
 		}
@@ -346,7 +346,7 @@ func (p *partition) call(ctx context.Context, m *message) (err error) {
 		if r := recover(); r != nil {
 			p.cfg.Metrics.IncrementPanic()
 			err = panicked(r)
-			p.cfg.Logger.Error("handler panicked", "partition", p.id, "panic", r, "stack", stack())
+			p.cfg.Logger.Error("handler panicked", "partition", p.id, "error", err, "stack", stack())
 		}
 	}()
 	return p.handler.Handle(ctx, m)

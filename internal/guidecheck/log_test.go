@@ -27,7 +27,7 @@ func logKeys(t *testing.T) map[string][]string {
 		}
 	}
 	set := token.NewFileSet()
-	for _, path := range slices.Concat(glob(t, "*.go"), glob(t, "internal/core/*.go")) {
+	for _, path := range slices.Concat(glob(t, "*.go"), glob(t, "internal/core/*.go"), glob(t, "subscription/*.go")) {
 		if strings.HasSuffix(path, "_test.go") {
 			continue
 		}

@@ -86,21 +86,3 @@ func Pairs(pairs []any) {
 		}
 	}
 }
-
-// Leveled is a parti.Logger.
-type Leveled interface {
-	Debug(msg string, keysAndValues ...any)
-	Info(msg string, keysAndValues ...any)
-	Warn(msg string, keysAndValues ...any)
-	Error(msg string, keysAndValues ...any)
-}
-
-// Logger returns a logger that passes lines on without credentials.
-func Logger(to Leveled) Leveled { return logger{to} }
-
-type logger struct{ to Leveled }
-
-func (l logger) Debug(msg string, pairs ...any) { Pairs(pairs); l.to.Debug(msg, pairs...) }
-func (l logger) Info(msg string, pairs ...any)  { Pairs(pairs); l.to.Info(msg, pairs...) }
-func (l logger) Warn(msg string, pairs ...any)  { Pairs(pairs); l.to.Warn(msg, pairs...) }
-func (l logger) Error(msg string, pairs ...any) { Pairs(pairs); l.to.Error(msg, pairs...) }
