@@ -202,8 +202,10 @@ func (c *checker) degraded(cfg *Config) {
 		c.add("DegradedAlert", "preset "+a.unknown, "one of "+presetNames(alertPresets))
 	}
 	c.rising([]threshold{
-		{"InfoThreshold", a.InfoThreshold}, {"WarnThreshold", a.WarnThreshold},
-		{"ErrorThreshold", a.ErrorThreshold}, {"CriticalThreshold", a.CriticalThreshold},
+		{"InfoThreshold", a.InfoThreshold},
+		{"WarnThreshold", a.WarnThreshold},
+		{"ErrorThreshold", a.ErrorThreshold},
+		{"CriticalThreshold", a.CriticalThreshold},
 	})
 }
 

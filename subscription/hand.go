@@ -36,6 +36,13 @@ func (h *hand) finish() time.Duration {
 	return d
 }
 
+// stuck reports whether a call has outlasted the limit and not returned.
+func (h *hand) stuck() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.reported && !h.began.IsZero()
+}
+
 // overdue ends the context of a call that takes longer than the limit, once.
 func (h *hand) overdue(limit time.Duration) bool {
 	h.mu.Lock()
@@ -88,15 +95,18 @@ func (s *hands) list() []*hand {
 }
 
 // keeper looks at all messages in hand from time to time, keeps the older ones
-// alive at the server, and reports handlers that hang. One goroutine for all
-// partitions, no message while nothing is in hand for long.
+// alive at the server, and reports handlers that hang; beside it backlogs are asked
+// for. Two goroutines for all partitions, no message while nothing is in hand for long.
 type keeper struct {
-	quit chan struct{}
-	done chan struct{}
+	quit  chan struct{}
+	done  chan struct{}
+	end   context.CancelFunc
+	asked chan struct{} // closed: nothing is asked any more
 }
 
 func startKeeper(cfg *DurableConfig, partitions func() []*partition) *keeper {
-	k := &keeper{quit: make(chan struct{}), done: make(chan struct{})}
+	ctx, end := context.WithCancel(context.Background())
+	k := &keeper{quit: make(chan struct{}), done: make(chan struct{}), end: end, asked: startAsking(ctx, partitions)}
 	every := cfg.AckWait / 4
 	if cfg.HandlerTimeout > 0 {
 		every = min(every, max(cfg.HandlerTimeout/4, 10*time.Millisecond))
@@ -121,7 +131,9 @@ func startKeeper(cfg *DurableConfig, partitions func() []*partition) *keeper {
 
 func (k *keeper) stop() {
 	close(k.quit)
+	k.end()
 	<-k.done
+	<-k.asked
 }
 
 // keep is the keeper's visit to a partition.

@@ -342,7 +342,7 @@ func (h *DurableHelper) begin(ctx context.Context, gain parti.Partition, to targ
 	p := &partition{
 		target: to, handler: h.handler, slots: h.slots, held: h.held, partition: gain,
 		work: work, end: end, stopc: make(chan struct{}), done: make(chan struct{}),
-		acks: acks{nc: h.js.Conn()},
+		acks: acks{nc: h.js.Conn()}, backlog: &backlog{},
 	}
 	cons, err := p.ensureDurable(ctx)
 	if err != nil {

@@ -41,9 +41,10 @@ type partition struct {
 
 	heard atomic.Bool // a delivery has come since msgs began
 
-	hands hands
-	acks  acks
-	stats counters
+	hands   hands
+	acks    acks
+	stats   counters
+	backlog *backlog
 
 	// Used by the goroutine that runs only.
 	position position
@@ -131,6 +132,7 @@ func (p *partition) run() {
 				continue
 			}
 		}
+		p.backlog.failing.Store(true)
 		p.failed(fmt.Errorf("pull partition %s: %w", p.id, err))
 		if errors.Is(err, ErrDeliveryGap) && n < quickResyncs {
 			continue
@@ -263,7 +265,7 @@ func (p *partition) advance(msg jetstream.Msg) (bool, error) {
 	}
 	at.next = meta.Sequence.Consumer + 1
 	at.sequence = meta.Sequence.Stream
-	p.stats.delivered(meta)
+	p.delivered(meta)
 	return meta.Sequence.Stream > at.done, nil
 }
 
@@ -374,16 +376,18 @@ func (p *partition) release() {
 
 // counters feed PartitionStats.
 type counters struct {
-	pending, redelivered, completed, failures atomic.Uint64
-	last                                      atomic.Int64 // Unix nanoseconds
+	redelivered, completed, failures atomic.Uint64
+	last                             atomic.Int64 // Unix nanoseconds
 }
 
-func (c *counters) delivered(meta *jetstream.MsgMetadata) {
-	c.pending.Store(meta.NumPending)
+// delivered counts a delivery.
+func (p *partition) delivered(meta *jetstream.MsgMetadata) {
 	if meta.NumDelivered > 1 {
-		c.redelivered.Add(1)
+		p.stats.redelivered.Add(1)
 	}
-	c.last.Store(time.Now().UnixNano())
+	now := time.Now().UnixNano()
+	p.stats.last.Store(now)
+	p.backlog.delivered(meta, now)
 }
 
 func (c *counters) done() {

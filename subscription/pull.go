@@ -139,6 +139,7 @@ func (p *partition) pulled(err error) (bool, error) {
 	case err == nil:
 		return true, nil
 	case errors.Is(err, jetstream.ErrNoHeartbeat):
+		p.backlog.failing.Store(true)
 		p.failed(fmt.Errorf("partition %s: %w", p.id, err)) // it pulls again by itself
 		return true, nil
 	case p.isStopping():

@@ -22,6 +22,7 @@ import (
 type shared struct {
 	h       *DurableHelper
 	durable workerDurable
+	backlog backlog
 	lanes   map[string]parti.Partition // by subject
 
 	ctx    context.Context // of requests; ends when it is stopped
@@ -139,7 +140,7 @@ func (s *shared) begin() map[string]*partition {
 			},
 			handler: s.h.handler, slots: s.h.slots, held: s.h.held, partition: part,
 			work: work, end: end, stopc: make(chan struct{}), done: make(chan struct{}),
-			acks: acks{nc: s.h.js.Conn()}, queue: make(chan *hand, s.h.cfg.MaxAckPending+s.h.cfg.BatchSize),
+			acks: acks{nc: s.h.js.Conn()}, backlog: &s.backlog, queue: make(chan *hand, s.h.cfg.MaxAckPending+s.h.cfg.BatchSize),
 		}
 		if !s.begun {
 			p.position.deaths = s.durable.deaths[subject]
@@ -192,6 +193,7 @@ func (s *shared) run(cons jetstream.Consumer, lanes map[string]*partition) {
 }
 
 func (s *shared) failed(err error) {
+	s.backlog.failing.Store(true)
 	err = withCause(s.h.js.Conn(), fmt.Errorf("pull for worker %s: %w", s.durable.worker, err))
 	s.h.cfg.Logger.Warn("worker trouble", "error", err)
 	s.h.cfg.OnError(parti.Partition{}, err)
@@ -222,6 +224,7 @@ func (s *shared) pull(cons jetstream.Consumer, lanes map[string]*partition) erro
 	s.mu.Unlock()
 	defer msgs.Stop()
 	next := uint64(1) // the durable is new
+	s.backlog.set(cons.CachedInfo().NumPending, 0)
 	for {
 		msg, err := msgs.Next()
 		if errors.Is(err, jetstream.ErrNoHeartbeat) {
@@ -263,7 +266,7 @@ func laneOf(lanes map[string]*partition, subject string) *partition {
 // enqueue adds a message to what waits. One that comes again, because the server
 // took its owner for dead, is there already or completed.
 func (p *partition) enqueue(msg jetstream.Msg, meta *jetstream.MsgMetadata) {
-	p.stats.delivered(meta)
+	p.delivered(meta)
 	if meta.Sequence.Stream <= p.enqueued {
 		if meta.Sequence.Stream <= p.completed.Load() {
 			p.ack(msg)

@@ -13,9 +13,17 @@ type PartitionStats struct {
 	Partition parti.Partition
 	// Durable is the name of its consumer.
 	Durable string
-	// Pending is how many messages waited at the server, not fetched, when the
-	// last one was delivered.
+	// Pending is how many messages wait at the server, not fetched: as of the last
+	// delivery or, when a handler hangs, fails or is slow, or a pull fails, of some
+	// seconds ago (minutes, when very many partitions do). With [PerWorker] it is
+	// that of the worker's durable, alike for all of its partitions.
 	Pending uint64
+	// Failing is true after a pull that failed, until something is delivered or the
+	// server says that there is nothing to deliver.
+	Failing bool
+	// Stuck is true while a handler that has outlasted DurableConfig.HandlerTimeout
+	// has not returned.
+	Stuck bool
 	// InFlight is how many messages are being handled, or waiting to be tried
 	// again.
 	InFlight int
@@ -38,7 +46,9 @@ func (h *DurableHelper) Stats() []PartitionStats {
 	for i, p := range all {
 		stats[i] = PartitionStats{
 			Partition: p.partition, Durable: p.durable, Leaving: p.isStopping(),
-			Pending: p.stats.pending.Load(), InFlight: int(p.hands.n.Load()),
+			Pending: p.backlog.pending.Load(), Failing: p.backlog.failing.Load(),
+			Stuck:       slices.ContainsFunc(p.hands.list(), (*hand).stuck),
+			InFlight:    int(p.hands.n.Load()),
 			Redelivered: p.stats.redelivered.Load(), Completed: p.stats.completed.Load(), Failures: p.stats.failures.Load(),
 		}
 		if ns := p.stats.last.Load(); ns != 0 {

@@ -51,7 +51,7 @@ func (p *partition) takeOver() (jetstream.Consumer, error) {
 	if info.NumWaiting > 0 { // the server has asked itself who is gone
 		at.contested = time.Now().Add(pullExpiry + pullExpiry/10)
 	}
-	p.stats.pending.Store(info.NumPending)
+	p.backlog.set(info.NumPending, info.Delivered.Consumer)
 	if err := p.unpin(ctx, info); err != nil {
 		return nil, err
 	}
@@ -78,6 +78,7 @@ func (p *partition) takeOver() (jetstream.Consumer, error) {
 		return nil, fmt.Errorf("reset durable %s: %w", p.durable, err)
 	}
 	at.next = reset.Delivered.Consumer + 1
+	p.backlog.set(reset.NumPending, reset.Delivered.Consumer)
 	return cons, nil
 }
 

@@ -28,7 +28,7 @@ func (p *partition) serveUnordered(msgs jetstream.MessagesContext) error {
 			return err
 		}
 		p.heard.Store(true)
-		p.stats.delivered(meta)
+		p.delivered(meta)
 		// What waits here for longer than AckWait comes a second time.
 		fresh, done := known.add(meta.Sequence.Stream)
 		if done {

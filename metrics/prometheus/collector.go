@@ -7,8 +7,9 @@
 // [subscription.DurableHelper] consumes, to that as its Metrics, and the helper to
 // [Collector.Consumers]. docs/OPERATIONS.md says what each metric means.
 //
-// A collector is for one worker. Where a process has several, register each with
-// labels of its own: client.WrapRegistererWith(client.Labels{"fleet": "orders"}, r).
+// A collector is for one worker. Where a process has several, register each with a
+// label fleet of its own, by which alerts and dashboard tell them apart:
+// client.WrapRegistererWith(client.Labels{"fleet": "orders"}, r).
 // No label grows with the number of partitions or workers; a worker has fewer than
 // 200 series.
 package prometheus

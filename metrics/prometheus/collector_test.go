@@ -143,7 +143,15 @@ func calls(c *prometheus.Collector) {
 	m.IncrementRetired()
 	m.SetAbandoned(1, 9)
 	m.AddHandedBack(3)
-	c.Consumers(consumer{{Pending: 7, InFlight: 1}, {Pending: 5, InFlight: 2}})
+	c.Consumers(consumer{{Pending: 7, InFlight: 1, Failing: true}, {Pending: 5, InFlight: 2, Stuck: true}})
+}
+
+// Partitions of a worker's durable tell the same backlog, which counts once.
+func TestBacklogOfAWorkersDurableCountsOnce(t *testing.T) {
+	all := consumer{{Durable: "a", Pending: 7}, {Durable: "a", Pending: 7}}
+	if sum := figures.Consumed([]figures.Consumer{all, all[:1]}); sum.Pending != 14 || sum.Partitions != 3 {
+		t.Errorf("%+v", sum)
+	}
 }
 
 type consumer []subscription.PartitionStats
@@ -171,6 +179,7 @@ func TestEveryMethodCounts(t *testing.T) {
 		"parti_takeovers_total": 1, "parti_resyncs_total": 1, "parti_handed_back_total": 3,
 		"parti_abandoned_durables": 1, "parti_abandoned_messages": 9, "parti_durables_removed_total": 1,
 		"parti_consumer_partitions": 2, "parti_consumer_pending": 12, "parti_consumer_max_pending": 7, "parti_consumer_in_flight": 3,
+		"parti_consumer_failing_partitions": 1, "parti_consumer_stuck_partitions": 1,
 	}
 	for name, f := range gather(t, reg) {
 		for _, m := range f.GetMetric() {

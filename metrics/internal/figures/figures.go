@@ -80,11 +80,13 @@ var (
 // are collected.
 var (
 	ConsumerPartitions = gauge("parti_consumer_partitions", "Partitions that this worker consumes.")
-	ConsumerPending    = gauge("parti_consumer_pending", "Messages that waited at the server when the last one of each partition was delivered.")
+	ConsumerPending    = gauge("parti_consumer_pending", "Messages that wait at the server, as of the last delivery of each partition, or of some seconds ago where none comes.")
 	ConsumerInFlight   = gauge("parti_consumer_in_flight", "Messages being handled or waiting to be tried again.")
 	AbandonedDurables  = gauge("parti_abandoned_durables", "Durables of partitions that left the list, with messages nobody handles; told by the leader, 0 elsewhere.")
 	AbandonedMessages  = gauge("parti_abandoned_messages", "Messages that those durables hold.")
 	ConsumerMaxPending = gauge("parti_consumer_max_pending", "The most messages that wait for any one partition.")
+	ConsumerFailing    = gauge("parti_consumer_failing_partitions", "Partitions whose pull failed, with nothing delivered since.")
+	ConsumerStuck      = gauge("parti_consumer_stuck_partitions", "Partitions with a handler that has outlasted its timeout and has not returned.")
 
 	HandlerDuration = histogram("parti_handler_duration_seconds", "How long calls of the handler took.", moves).by("result", "ok", "error")
 	ReleaseDuration = histogram("parti_release_duration_seconds", "How long it took to let go of a partition.", moves)

@@ -166,17 +166,27 @@ type Consumer interface {
 }
 
 // Consumption is the present state of consumers.
-type Consumption struct{ Partitions, Pending, MaxPending, InFlight float64 }
+type Consumption struct{ Partitions, Pending, MaxPending, InFlight, Failing, Stuck float64 }
 
 // Consumed adds up what consumers do.
 func Consumed(consumers []Consumer) Consumption {
 	var sum Consumption
 	for _, c := range consumers {
+		before := "" // partitions of one durable tell the same
 		for _, s := range c.Stats() {
 			sum.Partitions++
-			sum.Pending += float64(s.Pending)
+			if s.Durable != before || s.Durable == "" {
+				sum.Pending += float64(s.Pending)
+			}
+			before = s.Durable
 			sum.MaxPending = max(sum.MaxPending, float64(s.Pending))
 			sum.InFlight += float64(s.InFlight)
+			if s.Failing {
+				sum.Failing++
+			}
+			if s.Stuck {
+				sum.Stuck++
+			}
 		}
 	}
 	return sum
@@ -188,4 +198,6 @@ func (c Consumption) Show(to Sink) {
 	to.Set(ConsumerPending, "", c.Pending)
 	to.Set(ConsumerMaxPending, "", c.MaxPending)
 	to.Set(ConsumerInFlight, "", c.InFlight)
+	to.Set(ConsumerFailing, "", c.Failing)
+	to.Set(ConsumerStuck, "", c.Stuck)
 }
