@@ -70,9 +70,14 @@ func checkQuery(t *testing.T, where, expr string, have map[string][]string) []st
 		}
 		used = append(used, m[1])
 		for _, l := range regexp.MustCompile(`(\w+)(?:=~?|!=)"`).FindAllStringSubmatch(m[2], -1) {
-			if l[1] != "job" && l[1] != "instance" && !slices.Contains(labels, l[1]) {
+			if l[1] != "job" && l[1] != "fleet" && l[1] != "instance" && !slices.Contains(labels, l[1]) {
 				t.Errorf("%s: %s has no label %s", where, m[1], l[1])
 			}
+		}
+	}
+	for _, m := range regexp.MustCompile(`\b(?:by|on) \(([^)]*)\)`).FindAllStringSubmatch(expr, -1) {
+		if labels := strings.Split(m[1], ", "); slices.Contains(labels, "job") != slices.Contains(labels, "fleet") {
+			t.Errorf("%s: fleets of one job are taken for one by %s", where, m[0])
 		}
 	}
 	return used
@@ -101,6 +106,9 @@ func TestAlerts(t *testing.T) {
 	}
 	for _, a := range r.Groups[0].Rules {
 		checkQuery(t, a.Alert, a.Expr, have)
+		if fleets := strings.Count(a.Expr, "by (job, fleet"); fleets == 0 || fleets != strings.Count(a.Expr, "by (") {
+			t.Errorf("%s does not tell fleets apart: %s", a.Alert, a.Expr)
+		}
 		if !strings.Contains(manual, "\n### "+a.Alert+"\n") {
 			t.Errorf("OPERATIONS.md has no section %s", a.Alert)
 		}
@@ -196,6 +204,9 @@ func TestDashboard(t *testing.T) {
 		for _, target := range p.Targets {
 			if target.Expr == "" {
 				t.Errorf("%s: no query", p.Title)
+			}
+			if chosen := strings.Count(target.Expr, `{job=~"$job", fleet=~"$fleet"}`); chosen == 0 || chosen < strings.Count(target.Expr, "{") {
+				t.Errorf("%s shows more than the fleets that are chosen: %s", p.Title, target.Expr)
 			}
 			for _, name := range checkQuery(t, p.Title, target.Expr, have) {
 				shown[regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(name, "")] = true
