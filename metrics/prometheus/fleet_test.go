@@ -13,6 +13,7 @@ import (
 	"github.com/arloliu/parti/internal/fleettest"
 	"github.com/arloliu/parti/metrics/prometheus"
 	"github.com/arloliu/parti/source"
+	"github.com/arloliu/parti/strategy"
 	partitest "github.com/arloliu/parti/testing"
 )
 
@@ -46,8 +47,13 @@ func (f *flaky) ListPartitions(ctx context.Context) ([]parti.Partition, error) {
 
 func newMeasured(t *testing.T, srv *partitest.Server, src parti.PartitionSource) *measured {
 	t.Helper()
+	return newMeasuredWith(t, srv, src, parti.Config{}, strategy.NewConsistentHash())
+}
+
+func newMeasuredWith(t *testing.T, srv *partitest.Server, src parti.PartitionSource, cfg parti.Config, strat parti.AssignmentStrategy) *measured {
+	t.Helper()
 	m := &measured{reg: client.NewPedanticRegistry(), link: srv.NewLink(t)}
-	m.Manager = fleettest.NewManager(t, m.link.Connect(t, parti.NATSOptions()...), parti.Config{}, src,
+	m.Manager = fleettest.NewManagerWith(t, m.link.Connect(t, parti.NATSOptions()...), cfg, src, strat,
 		parti.WithMetrics(prometheus.MustRegister(m.reg)), parti.WithWorkerConsumerUpdater(m))
 	return m
 }
