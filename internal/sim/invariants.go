@@ -295,6 +295,9 @@ func (c *checker) covers(p *Worker, cur published, old headValue) {
 func (c *checker) idWritten(p *Worker, op core.KV, id string) {
 	if op.Verb == core.Delete {
 		delete(c.holders, id)
+		if name := c.w.cfg.Prefix + "-" + id; name == p.trusted {
+			p.released = name
+		}
 		return
 	}
 	rec, err := parse[holderValue](op.Val)
@@ -302,6 +305,7 @@ func (c *checker) idWritten(p *Worker, op core.KV, id string) {
 		c.fail("I9: %s writes id %s: %v", p.name, id, err)
 		return
 	}
+	p.released = ""
 	nonce := nonceOf(rec.Inc)
 	old, held := c.holders[id]
 	if held && old.nonce == nonce {

@@ -73,6 +73,7 @@ type Worker struct {
 	answeredSeq uint64       // of the last one that was answered
 	state       core.State   // as the last StateChanged told
 	trusted     string       // the id that it holds for its own
+	released    string       // the id whose key it has deleted itself
 	handed      []core.Owned // by the last Apply
 }
 
