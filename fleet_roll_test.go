@@ -1,6 +1,8 @@
 package parti_test
 
 import (
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -84,5 +86,45 @@ func TestRollingRestartWithAJoin(t *testing.T) {
 			t.Error("the newcomer has nothing")
 		}
 		t.Logf("%d of %d partitions moved, all to the newcomer", moved, parts)
+	})
+}
+
+// TestRollingRestartWithAGap is a rolling restart of a fleet that somebody has left
+// for good, so that an id is free that is lower than those of most: everybody
+// returns under the own id all the same, and nothing moves.
+func TestRollingRestartWithAGap(t *testing.T) {
+	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+		const parts = 100
+		src := source.NewStatic(fleettest.Numbered(parts))
+		ws := newWorkers(t, srv, 5, parti.Config{}, src)
+		startAll(t, ws...)
+		time.Sleep(30 * time.Second)
+		i := slices.IndexFunc(ws, func(w *worker) bool { return w.WorkerID() == "worker-1" })
+		ws[i].stop(t)
+		ws = slices.Delete(ws, i, i+1)
+		time.Sleep(30 * time.Second)
+		before := byPartition(ws)
+		for i, w := range ws {
+			id := w.WorkerID()
+			w.stop(t)
+			time.Sleep(8 * time.Second)
+			ws[i] = newWorker(t, srv, parti.Config{}, src)
+			startAll(t, ws[i])
+			if got := ws[i].WorkerID(); got != id {
+				t.Errorf("the replacement of %s is %s", id, got)
+			}
+			time.Sleep(5 * time.Second)
+		}
+		time.Sleep(30 * time.Second)
+		check(t, parts, ws...)
+		if after := byPartition(ws); !maps.Equal(after, before) {
+			t.Errorf("partitions moved: %v, were %v", after, before)
+		}
+		// Nobody is waited for: who joins closes the gap.
+		joiner := newWorker(t, srv, parti.Config{}, src)
+		startAll(t, joiner)
+		if got := joiner.WorkerID(); got != "worker-1" {
+			t.Errorf("who joins is %s", got)
+		}
 	})
 }

@@ -10,12 +10,13 @@ import (
 // claim finds a stable id. It follows one watch over ids and tickets, which is
 // a log with a total order:
 //
-//  1. try the lowest free id, unless others are already queueing;
+//  1. try the first free id, unless others are already queueing: the lowest of
+//     those that partitions wait for, else the lowest;
 //  2. after a conflict, write a ticket. Its revision is the place in the queue.
-//     Take the r-th lowest free id, r being the number of claimers with an
-//     earlier ticket that hold no id yet. Everybody computes the same ids from
-//     the same log, so n workers started together take the n lowest free ids for
-//     a handful of messages each.
+//     Take the r-th free id, r being the number of claimers with an earlier
+//     ticket that hold no id yet. Everybody computes the same ids from the same
+//     log, so n workers started together take the n first free ids for a handful
+//     of messages each.
 //
 // Create guards every step: a wrong guess costs a message and nothing else.
 type claim struct {
@@ -36,8 +37,9 @@ type claim struct {
 	// lost, and are not for the taking.
 	spoken  map[int]string
 	freed   map[int]bool // ids that were deleted, and may leave a trace
-	took    string       // incarnation that has let go of the id that is claimed, as far as is known
-	judging bool         // all ids are taken; their holders are being watched
+	waited  waited
+	took    string // incarnation that has let go of the id that is claimed, as far as is known
+	judging bool   // all ids are taken; their holders are being watched
 	judged  time.Duration
 	asked   bool   // the silent ones have been asked for
 	undo    func() // the claim is over: what is to be done when nothing is in flight any more
@@ -68,6 +70,7 @@ func (c *Core) endClaim() {
 		c.claim.judging = false
 	}
 	c.claim.ids, c.claim.tickets, c.claim.dead = nil, nil, nil
+	c.claim.freed, c.claim.waited = nil, waited{}
 }
 
 // dropTicket removes the own ticket. It counts for nothing once an id is held,
@@ -193,6 +196,7 @@ func (c *Core) tryClaim() {
 	switch {
 	case len(free) == 0:
 		c.judgeHolders()
+	case c.readWaited(queueing): // and comes back
 	case cl.mine == 0 && queueing:
 		c.takeTicket()
 	case len(free) > ahead:
@@ -201,17 +205,6 @@ func (c *Core) tryClaim() {
 		c.removeOldTickets()
 		c.timer.set(timerClaim, c.now+c.backoff(2))
 	}
-}
-
-// freeIDs returns the lowest n free ids, or fewer.
-func (c *Core) freeIDs(n int) []int {
-	var free []int
-	for i := c.cfg.IDMin; i <= c.cfg.IDMax && len(free) < n; i++ {
-		if _, taken := c.claim.ids[i]; !taken && c.claim.spoken[i] == "" {
-			free = append(free, i)
-		}
-	}
-	return free
 }
 
 // queue counts the claimers with an earlier ticket that hold no id yet, and

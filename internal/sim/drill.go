@@ -94,21 +94,7 @@ func (w *World) shortest(of func(core.Config) time.Duration) time.Duration {
 
 func grace(c core.Config) time.Duration { return c.EmergencyGracePeriod }
 
-// dense tells whether the ids in use are the lowest: who returns gets the lowest
-// that is free.
-func (w *World) dense() bool {
-	for i := range w.Live() {
-		if len(w.check.trust[fmt.Sprintf("%s-%d", w.cfg.Prefix, w.cfg.IDMin+i)]) == 0 {
-			return false
-		}
-	}
-	return true
-}
-
 func (w *World) drillRestart() ([]string, bool) {
-	if !w.dense() {
-		return nil, false
-	}
 	p := w.anyone()
 	p.onEnd = func() { w.returns(p, p.cfg.PlannedScaleWindow*w.between(1, 70)/100) }
 	p.Stop()
@@ -146,7 +132,7 @@ func (w *World) seatOf(p *Worker) string {
 
 func (w *World) drillLeavers() ([]string, bool) {
 	live := w.Live()
-	if len(live) < 3 || !w.dense() {
+	if len(live) < 3 {
 		return nil, false
 	}
 	slices.SortFunc(live, func(a, b *Worker) int {
@@ -159,7 +145,7 @@ func (w *World) drillLeavers() ([]string, bool) {
 	a.Stop()
 	// b leaves before the window of a has ended, and returns after.
 	w.Run(a.cfg.PlannedScaleWindow * w.between(50, 90) / 100)
-	b.onEnd = func() { w.returns(b, b.cfg.PlannedScaleWindow*w.between(60, 85)/100) }
+	b.onEnd = func() { w.returns(b, b.cfg.PlannedScaleWindow*w.between(50, 75)/100-4*w.latency) }
 	id := b.trusted
 	b.Stop()
 	w.Run(b.cfg.PlannedScaleWindow + b.cfg.ShutdownTimeout)

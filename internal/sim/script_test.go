@@ -89,6 +89,49 @@ func TestRollingRestart(t *testing.T) {
 	}
 }
 
+// TestReturnPastAGap: a worker has left for good, and its id is free. Who is replaced
+// within its time, stopped or crashed, comes back under the own id, also where that
+// is the higher one, and nothing moves.
+func TestReturnPastAGap(t *testing.T) {
+	for _, exclusive := range []bool{false, true} {
+		cfg := defaults()
+		cfg.Exclusive = exclusive
+		w := fleet(t, cfg, 5, 48)
+		w.trusting(t, "worker-1").Stop()
+		must(t, w, w.Settle())
+		moves := w.check.moves
+		for _, p := range w.Live() {
+			for _, end := range []func(*Worker){(*Worker).Stop, (*Worker).Crash} {
+				id := p.snap.Worker
+				end(p)
+				w.Run(time.Second)
+				p = w.Spawn(p.host)
+				w.Run(2 * time.Second)
+				converges(t, w, 6*time.Second)
+				if p.snap.Worker != id {
+					t.Errorf("exclusive %t: %s comes back as %s", exclusive, id, p.snap.Worker)
+				}
+			}
+		}
+		must(t, w, w.Settle())
+		if w.check.moves != moves || w.check.overlap != 0 {
+			t.Errorf("exclusive %t: %d moves, %d overlaps", exclusive, w.check.moves-moves, w.check.overlap)
+		}
+	}
+}
+
+// trusting is the worker that holds an id.
+func (w *World) trusting(t *testing.T, id string) *Worker {
+	t.Helper()
+	for _, p := range w.Live() {
+		if p.snap.Worker == id {
+			return p
+		}
+	}
+	t.Fatalf("nobody is %s", id)
+	return nil
+}
+
 // TestCrash: a worker that vanishes is replaced after its lease and the grace,
 // the leader as well.
 func TestCrash(t *testing.T) {

@@ -200,6 +200,11 @@ var All = []Mutant{
 		By: "TestLostIDIsNotForTheTaking", Test: "./internal/sim",
 	},
 	{
+		Name: "who returns takes the lowest free id, and not the one that is waited for", File: core + "waited.go",
+		Old: "\t\tcase c.claim.waited.ids[i]:\n", New: "\t\tcase c.claim.waited.ids[i] && n < 0:\n",
+		By: "I7",
+	},
+	{
 		Name: "an owed plan is forgotten at a leader change", File: core + "commit.go",
 		Old: "l.owes || l.imbalance ||\n", New: "l.owes ||\n",
 		By: "I11",
