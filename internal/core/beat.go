@@ -100,28 +100,33 @@ func (c *Core) inspectID(hbRev uint64) {
 }
 
 // giveBackID goes on to another id, since somebody sends heartbeats under this
-// one: its key was lost, and its holder will write it again.
+// one: its key was lost, and its holder will write it again. Who stops releases it
+// as it would any other.
 func (c *Core) giveBackID(inc string) {
 	n := c.claim.number
 	c.log(Warn, "worker id is in use", "incarnation", inc)
+	c.deactivate(&c.hbKey)
+	if c.life.stopping() {
+		c.beat.said = true
+		c.resumeStop()
+		return
+	}
 	spoken := c.claim.spoken
 	if spoken == nil {
 		spoken = map[int]string{}
 	}
 	spoken[n] = inc
-	c.deactivate(&c.hbKey)
-	c.release(&c.idKey, func(bool) {})
 	c.dropTicket(func() {})
-	c.claim.held = false
 	c.unwant(watchLeader)
 	c.unwant(watchHeads)
 	c.nextIncarnation()
-	if c.life.stopping() {
-		c.resumeStop()
-		return
-	}
 	c.startClaim()
-	c.claim.spoken = spoken
+	c.claim.number, c.claim.spoken, c.claim.busy = n, spoken, true
+	c.release(&c.idKey, func(bool) {
+		if !c.claimOver() {
+			c.tryClaim()
+		}
+	})
 }
 
 // loseID stops owning at once and claims another id, in the same process.
