@@ -196,7 +196,7 @@ func (c *Core) tryClaim() {
 	switch {
 	case len(free) == 0:
 		c.judgeHolders()
-	case c.readWaited(queueing): // and comes back
+	case c.readWaited(queueing, free[0]): // and comes back
 	case cl.mine == 0 && queueing:
 		c.takeTicket()
 	case len(free) > ahead:

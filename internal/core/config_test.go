@@ -26,7 +26,7 @@ var configTests = map[string]struct {
 
 	"ColdStartWindow":      {"start a ColdStartSettle=20s CONFIG; run 20s", "ColdStartWindow=5s", " 5.006 a  plan", "ColdStartWindow=8s", " 8.006 a  plan"},
 	"ColdStartSettle":      {"start a CONFIG; run 20s", "ColdStartSettle=3s", " 3.007 a  plan", "ColdStartSettle=4s", " 4.007 a  plan"},
-	"PlannedScaleWindow":   {"start a CONFIG; run 20s; start b; run 15s", "PlannedScaleWindow=5s", "25.004 a  plan", "PlannedScaleWindow=7s", "27.004 a  plan"},
+	"PlannedScaleWindow":   {"start a CONFIG; run 20s; start b; run 15s", "PlannedScaleWindow=5s", "25.003 a  plan", "PlannedScaleWindow=7s", "27.003 a  plan"},
 	"EmergencyGracePeriod": {"start a CONFIG; start b; run 15s; kill b; run 20s", "EmergencyGracePeriod=1500ms", "21.506 a  plan", "EmergencyGracePeriod=3s", "23.006 a  plan"},
 	"RestartRatio":         {"start a CONFIG; start b,c,d,e; run 15s; kill d,e; run 9s", "RestartRatio=0.5", "21.506 a  plan", "RestartRatio=0.3", "22.506 a  plan"},
 
@@ -34,7 +34,7 @@ var configTests = map[string]struct {
 	"ElectionTimeout":  {"new a Agent=true CONFIG; agent a hold; begin a; run 15s", "ElectionTimeout=2s", "2.003 a  report election", "ElectionTimeout=4s", "4.003 a  report election"},
 	"StartupTimeout":   {"new a CONFIG; fault a fail -1 * *; begin a; run 15s", "StartupTimeout=4s", "4.000 a  start failed", "StartupTimeout=7s", "7.000 a  start failed"},
 	"ShutdownTimeout":  {"start a CONFIG; run 5s; silence a; stop a; run 20s", "ShutdownTimeout=4s", "9.000 a  ended: timeout", "ShutdownTimeout=8s", "13.000 a  ended: timeout"},
-	"HandoffTimeout":   {"start a CONFIG; run 5s; busy a; start b; run 40s", "HandoffTimeout=5s", "20.007 a  report forced", "HandoffTimeout=9s", "24.007 a  report forced"},
+	"HandoffTimeout":   {"start a CONFIG; run 5s; busy a; start b; run 40s", "HandoffTimeout=5s", "20.006 a  report forced", "HandoffTimeout=9s", "24.006 a  report forced"},
 
 	"MinRebalanceThreshold": {"start a RefreshInterval=3s CONFIG; start b; run 15s; list p1:300 p2 p3 p4; run 20s", "MinRebalanceThreshold=0.5", "15.013 a  create part.w-0.4.2", "MinRebalanceThreshold=0.1", "25.012 a  plan"},
 	"MinRebalanceInterval":  {"start a PlannedScaleWindow=1s CONFIG; run 5s; start b; run 40s", "MinRebalanceInterval=9s", "11.008 a  plan", "MinRebalanceInterval=30s", "32.008 a  plan"},

@@ -9,13 +9,16 @@ type waited struct {
 }
 
 // readWaited reads the head once, before a free id is chosen, and reports whether
-// it does. Who starts together with a whole fleet has nothing to return to, and is
-// spared the message: no id was released there, and none is held yet, or others
-// are at it too.
-func (c *Core) readWaited(queueing bool) bool {
+// it does. There is something to choose when an id was released, or the lowest free
+// one is lower than one that is held; while a whole fleet assembles that is so for
+// moments only, and the message is spared.
+func (c *Core) readWaited(queueing bool, lowest int) bool {
 	cl := &c.claim
-	assembling := len(cl.freed) == 0 && (len(cl.ids) == 0 || queueing || cl.mine != 0)
-	if cl.waited.read || assembling {
+	choice := len(cl.freed) > 0
+	for n := range cl.ids {
+		choice = choice || n > lowest && !queueing && cl.mine == 0
+	}
+	if cl.waited.read || !choice {
 		return false
 	}
 	cl.waited.read, cl.busy = true, true
