@@ -113,7 +113,11 @@ func (c *Core) listed(list *List) {
 		c.timer.set(timerSource, c.now+c.cfg.RefreshInterval)
 	}
 	believed := l.fresh != nil && l.fresh.Digest == list.Digest
-	if n := len(l.list.IDs); len(list.IDs)*2 < n && !believed && !l.confirms(list, c.now) {
+	n := len(l.list.IDs)
+	if l.planning && l.fresh != nil { // it is about to be in force
+		n = max(n, len(l.fresh.IDs))
+	}
+	if len(list.IDs)*2 < n && !believed && !l.confirms(list, c.now) {
 		if l.shrunk != list.Digest {
 			l.shrunk, l.shrunkUntil = list.Digest, c.now+c.cfg.MinRebalanceInterval
 			c.report(FaultSource, "the list shrank from "+strconv.Itoa(n)+" to "+strconv.Itoa(len(list.IDs))+
