@@ -112,6 +112,7 @@ func (f *follower) tend(ctx context.Context) error {
 		return err
 	}
 	can := f.h.abilities(ctx)
+	f.h.warnOf(stream, can)
 	var missing []target
 	for id, subject := range subjects {
 		to := f.h.target(stream, can, id, subject)

@@ -41,6 +41,7 @@ type DurableHelper struct {
 	closed     bool
 	stream     jetstream.Stream // as read last, nil if it did not suit
 	streamRead time.Time
+	warned     atomic.Bool // of the stream
 	keeper     *keeper
 	shared     *shared // of PerWorker; nil while nothing is consumed
 }
@@ -252,6 +253,7 @@ func (h *DurableHelper) start(ctx context.Context, wanted map[string]parti.Parti
 		return err
 	}
 	can := h.abilities(ctx)
+	h.warnOf(stream, can)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var errs []error

@@ -77,3 +77,17 @@ func (h *DurableHelper) judgeStream(stream jetstream.Stream, subjects map[string
 	}
 	return nil
 }
+
+// warnOf says once that a replicated interest stream is not safe with its servers:
+// the copy of one that restarts may lose what is not acknowledged, and then be the
+// one that is read.
+func (h *DurableHelper) warnOf(stream jetstream.Stream, can capabilities) {
+	cfg := stream.CachedInfo().Config
+	if cfg.Retention != jetstream.InterestPolicy || cfg.Replicas < 2 || !can.pin { // servers before 2.11 did not
+		return
+	}
+	if h.warned.CompareAndSwap(false, true) {
+		h.cfg.Logger.Warn("nats-server from 2.11 to at least 2.15.2 can lose unacknowledged messages of a replicated interest stream "+
+			"when a server restarts: use work-queue or limits retention, or one replica", "stream", cfg.Name, "replicas", cfg.Replicas)
+	}
+}

@@ -16,7 +16,10 @@ var (
 	rate   = flag.Int("rate", 600, "messages published a second")
 	modes  = flag.String("modes", "available,exclusive", "kinds of ownership, each with its share of the faults")
 	nodes  = flag.Int("nodes", 3, "servers; with one, faults of servers are a restart and a full store")
-	keep   = flag.String("keep", "", "folder for histories, kept; by default those of a failure are kept in a temporary one")
+	// What an interest stream holds does not survive restarts of the servers that
+	// replicate it: see docs/consuming.md.
+	interest = flag.Int("interest", 1, "replicas of the interest stream, at most one on each server")
+	keep     = flag.String("keep", "", "folder for histories, kept; by default those of a failure are kept in a temporary one")
 )
 
 func TestMain(m *testing.M) {

@@ -124,6 +124,10 @@ func (r *run) ledgerDir() string { return filepath.Join(r.dir, "store") }
 
 func (r *run) createStreams(replicas int) error {
 	for _, s := range streams {
+		replicas := replicas
+		if s.retention == jetstream.InterestPolicy {
+			replicas = min(replicas, *interest)
+		}
 		err := insist(r.ctx, func() error {
 			_, err := r.js.CreateStream(r.ctx, jetstream.StreamConfig{
 				Name: s.name, Subjects: []string{s.name + ".>"}, Retention: s.retention, Replicas: replicas, Duplicates: 2 * time.Minute,
