@@ -34,13 +34,14 @@ type adoption struct {
 	missing ref           // payload that was not found
 	missed  time.Duration // when it first was not
 
-	fetching bool
-	again    bool // the head changed while a payload was being read
-	tries    int
-	applySeq uint64
-	applying map[uint64]applyState
-	reading  bool // the head is being read
-	reread   bool // and once more, since that may have begun too early
+	fetching  bool
+	again     bool // the head changed while a payload was being read
+	tries     int
+	applySeq  uint64
+	applying  map[uint64]applyState
+	reading   bool // the head is being read
+	readTries int  // since that was last answered
+	reread    bool // and once more, since that may have begun too early
 }
 
 // applyState is what becomes true when an Apply is answered.
@@ -92,8 +93,14 @@ func (c *Core) readHead() {
 	}
 	c.adopt.reading, c.adopt.reread = true, false
 	before, began := c.sight(), c.now
-	c.kv(KV{Verb: Get, Bucket: Assignments, Key: c.headKeyName()}, false, func(d Done) {
+	op := KV{Verb: Get, Bucket: Assignments, Key: c.headKeyName()}
+	retry := c.adopt.readTries > 0
+	if retry { // soon again, so that it does not take minutes to count
+		op.Timeout = c.renewTimeout()
+	}
+	c.kv(op, retry, func(d Done) {
 		c.adopt.reading = false
+		c.adopt.readTries++
 		switch d.Err {
 		case OK:
 			c.adopt.read = began
@@ -104,6 +111,10 @@ func (c *Core) readHead() {
 				c.headLost("the head is gone")
 			}
 		default:
+			c.timer.sooner(timerHeadRead, c.now+c.backoff(c.adopt.readTries))
+		}
+		if d.Err == OK || d.Err == NotFound || d.Err == Down {
+			c.adopt.readTries = 0
 		}
 		if c.adopt.reread {
 			c.readHead()

@@ -51,7 +51,7 @@ var configTests = map[string]struct {
 	"EnterThreshold":      {"start a CONFIG; run 15s; disconnect a; run 20s", "EnterThreshold=5s", "20.000 a  Stable -> Degraded", "EnterThreshold=8s", "23.000 a  Stable -> Degraded"},
 	"ExitThreshold":       {"start a CONFIG; run 15s; disconnect a; run 12s; connect a; run 20s", "ExitThreshold=5s", "32.000 a  Degraded -> Stable", "ExitThreshold=9s", "36.000 a  Degraded -> Stable"},
 	"KVErrorThreshold":    {"start a CONFIG; run 15s; fault a fail -1 * *; run 10s", "KVErrorThreshold=1", "16.003 a  Stable -> Degraded", "KVErrorThreshold=2", "16.005 a  Stable -> Degraded"},
-	"KVErrorWindow":       {"start a KVErrorThreshold=4 CONFIG; run 15s; fault a fail -1 * *; run 10s", "KVErrorWindow=1s", "20.011 a  Stable -> Degraded", "KVErrorWindow=30s", "18.003 a  Stable -> Degraded"},
+	"KVErrorWindow":       {"start a KVErrorThreshold=4 CONFIG; run 15s; fault a fail -1 * *; run 12s", "KVErrorWindow=1s", "26.003 a  Stable -> Degraded", "KVErrorWindow=30s", "18.003 a  Stable -> Degraded"},
 	"RecoveryGracePeriod": {"start a CONFIG; start b,c; run 15s; disconnect a,b,c; run 30s; kill c; connect a; run 5s; connect b; run 60s", "RecoveryGracePeriod=30s", "80.001 a  plan", "RecoveryGracePeriod=20s", "70.001 a  plan"},
 
 	"AlertThresholds": {"start a CONFIG; run 15s; disconnect a; run 60s", "AlertThresholds=15s/40s/15m/30m", "55.000 a  alert Warn after 40s", "AlertThresholds=15s/50s/15m/30m", "65.000 a  alert Warn after 50s"},

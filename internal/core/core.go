@@ -244,14 +244,14 @@ func (c *Core) ask(then func(Done)) OpID {
 }
 
 // kv performs an operation on a key. Every result feeds degraded mode, so that
-// no caller can forget to count; retries of an operation already counted say so.
-func (c *Core) kv(op KV, counted bool, then func(Done)) {
+// no caller can forget to count; retries of an operation that failed say so.
+func (c *Core) kv(op KV, retry bool, then func(Done)) {
 	if op.Timeout == 0 {
 		op.Timeout = c.cfg.OperationTimeout
 	}
-	began := c.now
+	end := asked{kind: kindOf(op), verb: verbNames[op.Verb], key: op.Key, size: len(op.Val), began: c.now, retry: retry}
 	op.Op = c.ask(func(d Done) {
-		c.feed(d.Err, d.Text, began, kindOf(op), func() string { return verbNames[op.Verb] + " " + op.Key }, counted)
+		c.feed(end, d.Err, d.Text)
 		then(d)
 	})
 	c.emit(op)

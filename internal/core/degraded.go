@@ -11,12 +11,14 @@ import (
 // It is entered when NATS has been away for EnterThreshold, counted from the
 // disconnect, or, for a link that is cut silently, from the start of the first
 // operation left unanswered; or after KVErrorThreshold consecutive errors within
-// KVErrorWindow. It is left when NATS has been good for ExitThreshold and the
-// cause has cleared: id and heartbeat are written, the head was read and both of
-// its watches work.
+// KVErrorWindow; or after one kind of operation has failed for EnterThreshold,
+// however few of its errors were no mere repetitions. It is left when NATS has been good for ExitThreshold and the
+// cause has cleared: id and heartbeat are written, the head was read, both of
+// its watches work, and every kind of operation that failed has succeeded.
 //
 // Consecutive are errors of one kind of operation on one bucket: a bucket that
-// still answers does not make up for another one that fails.
+// still answers does not make up for another one that fails. What is tried over and
+// over counts as one error.
 type degraded struct {
 	in      bool
 	since   time.Duration // of the loss, not of the entry
@@ -28,6 +30,7 @@ type degraded struct {
 	errors []kvError     // since the last success of their kind
 	last   string        // the last error, for people
 	good   time.Duration // since when NATS answers; never = it does not
+	kinds  [NumBuckets][numClasses]kindState
 
 	level   AlertLevel
 	alerted time.Duration
@@ -51,7 +54,30 @@ const (
 	reads opClass = iota
 	writes
 	watching
+	numClasses
 )
+
+// kindState is what is known of a kind of operation.
+type kindState struct {
+	failing bool          // since its last success
+	caused  bool          // failed in the present or the last period of degraded mode
+	last    asked         // the one that failed last
+	since   time.Duration // failing: since when, without a pause of EnterThreshold
+	at      time.Duration // of the last failure
+	told    time.Duration // when one was last reported
+	tried   time.Duration // when it was last tried for a proof
+}
+
+// asked is an operation whose end degraded mode is told.
+type asked struct {
+	kind  opKind
+	verb  string
+	key   string
+	size  int // of the value
+	began time.Duration
+	retry bool // of what has failed before
+	early bool // not to be counted yet
+}
 
 func kindOf(op KV) opKind {
 	if op.Verb == Get {
@@ -64,33 +90,47 @@ func (d *degraded) init() {
 	d.silent, d.good, d.left = never, 0, -1
 }
 
-// feed takes in how an operation ended. what is asked only of errors.
-func (c *Core) feed(err ErrKind, text string, began time.Duration, kind opKind, what func() string, counted bool) {
-	g := &c.degraded
+func (d *degraded) state(k opKind) *kindState { return &d.kinds[k.bucket][k.class] }
+
+// feed takes in how an operation ended.
+func (c *Core) feed(op asked, err ErrKind, text string) {
 	switch err {
 	case OK, Conflict, NotFound:
-		g.silent, g.heard = never, c.now
-		g.errors = slices.DeleteFunc(g.errors, func(e kvError) bool { return e.kind == kind })
-		if g.good == never {
-			g.good = c.now
-		}
-		if !g.in && c.conn.up {
-			c.timer.clear(timerEnter)
-		}
-		return
-	case Down:
-		return
+		c.succeeded(op.kind)
 	case Ambiguous, Failed:
+		c.failed(op, err, text)
+	case Down:
 	}
+}
+
+func (c *Core) succeeded(kind opKind) {
+	g := &c.degraded
+	g.silent, g.heard = never, c.now
+	g.errors = slices.DeleteFunc(g.errors, func(e kvError) bool { return e.kind == kind })
+	if g.good == never {
+		g.good = c.now
+	}
+	if !g.in && c.conn.up {
+		c.timer.clear(timerEnter)
+	}
+	if k := g.state(kind); k.failing {
+		if k.failing = false; g.in {
+			c.timer.sooner(timerExit, max(c.now, g.good+c.cfg.ExitThreshold))
+		}
+	}
+}
+
+func (c *Core) failed(op asked, err ErrKind, text string) {
+	g := &c.degraded
 	if c.life.stopping() {
 		return
 	}
-	if err == Ambiguous && began < c.conn.since {
+	if err == Ambiguous && op.began < c.conn.since {
 		return // the answer was lost with the connection that it was asked over
 	}
 	silent := err == Ambiguous && g.silent != never
 	if err == Ambiguous {
-		g.silent = min(g.silent, max(began, g.heard, c.conn.since)) // an answer to another one counts, and a suspension does not
+		g.silent = min(g.silent, max(op.began, g.heard, c.conn.since)) // an answer to another one counts, and a suspension does not
 		c.timer.sooner(timerEnter, g.silent+c.cfg.EnterThreshold)
 	}
 	if !c.conn.up {
@@ -98,19 +138,47 @@ func (c *Core) feed(err ErrKind, text string, began time.Duration, kind opKind, 
 	}
 	g.good = never
 	g.last = text
-	if counted {
+	k := g.state(op.kind)
+	if !k.failing || c.now > k.at+c.cfg.EnterThreshold {
+		k.since = c.now
+	}
+	k.failing, k.caused, k.last, k.at = true, k.caused || g.in, op, c.now
+	c.measure(MetricKVErrors, 1, bucketNames[op.kind.bucket])
+	if op.early {
 		return
 	}
-	c.measure(MetricKVErrors, 1, bucketNames[kind.bucket])
-	c.report(FaultKV, what()+": "+text)
-	if silent {
+	if !op.retry || c.now >= k.told+c.cfg.HeartbeatInterval {
+		k.told = c.now
+		c.report(FaultKV, op.verb+" "+op.key+": "+text)
+	}
+	if c.now >= k.since+c.cfg.EnterThreshold {
+		c.enterDegraded(c.goesOn(k.since), "operations of a kind fail")
+	}
+	if silent || op.retry {
 		return // silence is measured by its length, and counts once
 	}
 	g.errors = slices.DeleteFunc(g.errors, func(e kvError) bool { return c.now-e.at > c.cfg.KVErrorWindow })
-	g.errors = append(g.errors, kvError{kind, c.now})
+	g.errors = append(g.errors, kvError{op.kind, c.now})
 	if len(g.errors) >= c.cfg.KVErrorThreshold {
-		c.enterDegraded(g.errors[0].at, "key-value operations fail")
+		c.enterDegraded(c.goesOn(g.errors[0].at), "key-value operations fail")
 	}
+}
+
+// goesOn returns since when what has failed since at does so: what fails again as
+// soon as degraded mode has been left is the same trouble, and its alerts go on.
+func (c *Core) goesOn(at time.Duration) time.Duration {
+	g := &c.degraded
+	if g.in || g.left < 0 || at > g.left+c.cfg.KVErrorWindow {
+		return at
+	}
+	for b := range g.kinds {
+		for _, k := range g.kinds[b] {
+			if k.failing && k.caused {
+				return g.since
+			}
+		}
+	}
+	return at
 }
 
 var (
@@ -131,6 +199,12 @@ func (c *Core) degradedConnected() {
 	c.timer.clear(timerEnter)
 	if g.in {
 		c.timer.set(timerExit, c.now+c.cfg.ExitThreshold)
+		return
+	}
+	for b := range g.kinds {
+		for k := range g.kinds[b] {
+			g.kinds[b][k].failing = false
+		}
 	}
 }
 
@@ -157,8 +231,16 @@ func (c *Core) enterDegraded(since time.Duration, why string) {
 	if g.in || c.life.phase != running || c.life.stopping() {
 		return
 	}
-	g.in, g.since, g.entered, g.level = true, since, c.now, AlertNone
-	g.good = never
+	if since >= g.left { // else it goes on
+		g.level = AlertNone
+	}
+	g.in, g.since, g.entered, g.good = true, since, c.now, never
+	for b := range g.kinds {
+		for k := range g.kinds[b] {
+			s := &g.kinds[b][k]
+			s.caused = s.failing
+		}
+	}
 	c.timer.clear(timerEnter)
 	c.log(Warn, "degraded: the assignment is frozen", "reason", why, "since", (c.now - since).String())
 	c.measure(MetricDegraded, 1, "")
@@ -204,29 +286,6 @@ var AlertNames = [...]string{
 	AlertNone: "", AlertInfo: "Info", AlertWarn: "Warn", AlertError: "Error", AlertCritical: "Critical",
 }
 
-// cleared tells whether all that degraded mode may be due to works again, and
-// tries what does not.
-func (c *Core) cleared() bool {
-	ok := true
-	for _, r := range []*renewal{&c.idKey, &c.hbKey} {
-		if r.proved < c.degraded.good {
-			c.renew(r)
-			ok = false
-		}
-	}
-	if c.adopt.looked < c.degraded.good {
-		c.readHead()
-		ok = false
-	}
-	for _, k := range []watchKind{watchHeads, watchLeader} {
-		if !c.watch[k].synced {
-			c.openWatch(k)
-			ok = false
-		}
-	}
-	return ok
-}
-
 // considerExit leaves degraded mode when NATS has been good for long enough and
 // the cause has cleared; else it asks again what it lacks.
 func (c *Core) considerExit() {
@@ -243,21 +302,33 @@ func (c *Core) considerExit() {
 			at = min(at, g.good+c.cfg.ExitThreshold)
 		}
 		c.timer.set(timerExit, at)
+		c.proveFailing()
 		return
 	}
 	if c.claim.held && !c.cleared() {
 		c.timer.set(timerExit, c.now+c.cfg.HeartbeatInterval/4)
 		return
 	}
-	g.in, g.left = false, c.now
+	c.endDegraded()
+	g.left = c.now
 	c.renew(&c.hbKey) // it takes partitions again
-	c.timer.clear(timerAlert)
-	c.timer.clear(timerExit)
 	c.log(Info, "degraded mode ended", "took", (c.now - g.since).String())
-	c.measure(MetricDegraded, 0, "")
-	c.measure(MetricAlertLevel, 0, "")
-	c.measure(MetricDegradedTime, (c.now - g.entered).Seconds(), "")
 	if c.claim.held && c.adopt.head.Term != 0 && !c.life.renaming {
 		c.obey()
 	}
+}
+
+// endDegraded ends a period of degraded mode, by an exit or with the life.
+func (c *Core) endDegraded() {
+	g := &c.degraded
+	if !g.in {
+		return
+	}
+	g.in = false
+	c.endProofs()
+	c.timer.clear(timerAlert)
+	c.timer.clear(timerExit)
+	c.measure(MetricDegraded, 0, "")
+	c.measure(MetricAlertLevel, 0, "")
+	c.measure(MetricDegradedTime, (c.now - g.entered).Seconds(), "")
 }

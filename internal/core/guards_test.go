@@ -10,6 +10,7 @@ import (
 func leading(cfg Config, m *member) *Core {
 	c := New(cfg)
 	c.now = 10 * time.Second
+	c.hbKey.proved = c.now
 	c.lead = c.newLeader(headRecord{}, 1)
 	c.lead.enroll(m)
 	return c

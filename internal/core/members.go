@@ -174,14 +174,26 @@ func (c *Core) memberTTL(m *member) time.Duration {
 }
 
 // silentSince is from when a member's silence counts: never from before the
-// observer's own last reconnect.
-func (c *Core) silentSince(m *member) time.Duration { return max(m.seen, c.conn.since) }
+// observer's own last reconnect, or its own heartbeats came through again.
+func (c *Core) silentSince(m *member) time.Duration {
+	return max(m.seen, c.conn.since, c.lead.unheard)
+}
+
+// unheard tells whether the own heartbeats do not come through: those of others
+// may not either, and their silence proves nothing.
+func (c *Core) unheard() bool {
+	return c.hbKey.tries > 1 || c.now >= c.hbKey.proved+2*c.cfg.HeartbeatInterval
+}
 
 // judge decides who is dead. A silent worker is dead after its lease and the
 // grace. When so many are silent that it looks like an outage, each also gets
 // the time that it needs to reconnect.
 func (c *Core) judge() {
 	l := c.lead
+	unheard := c.unheard()
+	if unheard {
+		l.unheard = c.now
+	}
 	outage := c.outage()
 	wake, late := never, never
 	for _, p := range l.roster().members {
@@ -215,7 +227,7 @@ func (c *Core) judge() {
 		} else {
 			late = min(late, look)
 		}
-		if c.now < at && !gone {
+		if c.now < at && (!gone || unheard) {
 			wake = min(wake, at)
 			continue
 		}

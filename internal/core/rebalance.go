@@ -19,6 +19,7 @@ type leader struct {
 	stands  version            // of the head last known to stand in NATS
 	members map[string]*member // changed by enroll and strike only
 	pairs   roster             // see roster
+	unheard time.Duration      // when the own heartbeats last did not come through
 	table
 
 	commit  commit

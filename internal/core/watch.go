@@ -120,14 +120,14 @@ func (c *Core) onWatched(ev Watched) {
 // and over, and counts once it has failed for a heartbeat, then once per heartbeat:
 // a reconnect makes all watches anew at one moment.
 func (c *Core) feedWatch(w *watcher, err ErrKind, text string) {
-	counted := c.now < w.recount || w.recount == 0
+	early := c.now < w.recount || w.recount == 0
 	switch {
 	case err == OK:
 		w.recount = 0
 	case c.now >= w.recount:
 		w.recount = c.now + c.cfg.HeartbeatInterval
 	}
-	c.feed(err, text, w.asked, opKind{w.bucket, watching}, func() string { return "watch " + w.filter }, counted)
+	c.feed(asked{kind: opKind{w.bucket, watching}, verb: "watch", key: w.filter, began: w.asked, early: early}, err, text)
 }
 
 // onWatchLost makes a watch again: after a backoff while connected, else when
