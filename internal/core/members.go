@@ -231,6 +231,10 @@ func (c *Core) judge() {
 			wake = min(wake, at)
 			continue
 		}
+		if !gone && c.hbKey.proved < c.silentSince(m)+c.intervalOf(m.rec.Interval) {
+			c.renew(&c.hbKey) // what its heartbeats ran into may stop the own ones, too
+			continue
+		}
 		c.verdict(m)
 	}
 	c.timer.set(timerMembers, wake)

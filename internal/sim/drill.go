@@ -29,6 +29,7 @@ var drills = []drill{
 	{"short cut", (*World).drillCut},
 	{"leader crashes in a handoff", (*World).drillHandoff},
 	{"outage", (*World).drillOutage},
+	{"bucket refuses writes", (*World).drillRefused},
 	{"leader is cut off", (*World).drillDeposed},
 	{"head is lost, watches are late", (*World).drillLoss},
 }
@@ -190,6 +191,14 @@ func (w *World) drillOutage() ([]string, bool) {
 		p.cutLink(d, notice)
 	}
 	w.Run(d + 3*time.Second)
+	return nil, true
+}
+
+// drillRefused has one bucket refuse the writes of everybody, while all else works.
+func (w *World) drillRefused() ([]string, bool) {
+	d := w.between(w.cfg.HeartbeatInterval, 60*time.Second)
+	w.refuse(core.Bucket(w.rng.IntN(int(core.NumBuckets))), d)
+	w.Run(d)
 	return nil, true
 }
 

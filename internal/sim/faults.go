@@ -158,6 +158,20 @@ func (n *Nemesis) silence() {
 	}
 }
 
+// refuse has one bucket refuse every write.
+func (n *Nemesis) refuse() {
+	n.w.refuse(core.Bucket(n.rng.IntN(int(core.NumBuckets))), n.length())
+}
+
+// refuse has a bucket refuse every write for d, as one that is full does.
+func (w *World) refuse(b core.Bucket, d time.Duration) {
+	w.trace.add(w.now, "world", "bucket %d refuses writes for %v", b, d)
+	w.refusing[b] = max(w.refusing[b], w.now+d)
+	for _, p := range w.Live() {
+		p.disturb(d + p.cfg.OperationTimeout)
+	}
+}
+
 func (n *Nemesis) stall() {
 	if p := n.victim(); p != nil {
 		p.stall(min(n.length(), 4*time.Second))

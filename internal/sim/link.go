@@ -102,7 +102,7 @@ func (p *Worker) arrive(r *request, f fault, back time.Duration) {
 	case f == unsent, down, p.link.dumb && f != belated, r.epoch != p.link.epoch && f != belated:
 		w.trace.add(w.now, p.name, "op %d lost", r.op.Op)
 		return // no answer
-	case f == refused:
+	case f == refused, r.op.Verb != core.Get && w.now < w.refusing[r.op.Bucket]:
 		w.after(back, func() { p.hear(r, core.Done{Err: core.Failed, Text: "refused"}) })
 		return
 	}

@@ -51,6 +51,7 @@ var (
 		{"cut one way", 4, (*Nemesis).halfCut},
 		{"outage", 1, (*Nemesis).outage},
 		{"silence", 1, (*Nemesis).silence},
+		{"bucket refuses", 2, (*Nemesis).refuse},
 		{"stall", 3, (*Nemesis).stall},
 		{"lose watch", 3, (*Nemesis).loseWatch},
 		{"late watch", 3, (*Nemesis).lateWatch},
@@ -214,7 +215,7 @@ func (n *Nemesis) End() {
 	for _, p := range w.Live() {
 		p.link.flakyTo, p.drainTo, p.sourceBad, p.planBad, p.behindTo, p.presence.missedTo = 0, 0, 0, 0, 0, 0
 	}
-	w.calm, w.staleTo = true, 0
+	w.calm, w.staleTo, w.refusing = true, 0, [core.NumBuckets]time.Duration{}
 	for _, at := range slices.Sorted(maps.Keys(n.foreign)) {
 		b, key := int(at[0]-'0'), at[1:]
 		if e, err := w.kv.Get(b, key); err == nil && w.kv.Delete(b, key, e.Rev) == nil {

@@ -52,6 +52,8 @@ type World struct {
 	faultsEnd time.Duration // when the last fault so far ends
 	// kvDown: until then no operation on the store is answered.
 	kvDown time.Duration
+	// refusing: until then a bucket refuses every write.
+	refusing [core.NumBuckets]time.Duration
 	// staleTo: until then some reads are answered by who led the stream before.
 	staleTo time.Duration
 	// latency bounds the one way to the store.
