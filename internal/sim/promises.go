@@ -88,7 +88,9 @@ func (c *checker) changed(p *Worker, e core.StateChanged) {
 	if e.From != p.state || e.To == e.From || e.From == core.Shutdown {
 		c.fail("I12: %s goes from %s to %s, it was in %s", p.name, states[e.From], states[e.To], states[p.state])
 	}
-	p.state = e.To
+	if p.state = e.To; e.To == core.Degraded {
+		p.degraded++
+	}
 }
 
 // ended checks I13 for a worker that has just ended: nothing of it is left in the

@@ -72,6 +72,7 @@ type Worker struct {
 	applySeq    uint64       // of the last Apply
 	answeredSeq uint64       // of the last one that was answered
 	state       core.State   // as the last StateChanged told
+	degraded    int          // how often it became so
 	trusted     string       // the id that it holds for its own
 	released    string       // the id whose key it has deleted itself
 	handed      []core.Owned // by the last Apply
