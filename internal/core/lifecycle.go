@@ -121,6 +121,7 @@ func (c *Core) onStop() {
 		return
 	}
 	c.life.stop = drains
+	c.endDegraded()
 	c.timer.set(timerShutdown, c.now+c.cfg.ShutdownTimeout)
 	c.timer.clear(timerStartup)
 	if !c.claim.held {
@@ -146,6 +147,7 @@ func (c *Core) onAbort() {
 		return
 	}
 	c.life.abort = true
+	c.endDegraded()
 	c.timer.clear(timerStartup)
 	c.timer.set(timerShutdown, c.now+min(c.cfg.ShutdownTimeout, c.cfg.OperationTimeout))
 	if !c.claim.held {
@@ -207,7 +209,7 @@ func (c *Core) advanceStop() {
 		c.beat.said = true
 		c.releaseAll()
 	case tells:
-		if c.beat.said || !c.conn.up {
+		if c.beat.said || !c.conn.up || c.hbKey.tries > 1 { // who cannot say that it leaves is found dead
 			c.releaseAll()
 		}
 	case resigns:

@@ -253,25 +253,31 @@ func (c *Core) release(r *renewal, then func(gone bool)) {
 	key := r.key()
 	c.deactivate(r)
 	var del func()
+	find := func() {
+		c.kv(KV{Verb: Get, Bucket: r.bucket, Key: key, Timeout: c.renewTimeout()}, false, func(d Done) {
+			if inc, err := r.holder(d.Val); d.Err != OK || err != nil || !c.mine(inc) || d.Rev == r.rev {
+				then(d.Err == NotFound)
+				return
+			}
+			r.rev = d.Rev
+			del()
+		})
+	}
 	del = func() {
-		if !c.conn.up {
+		switch {
+		case !c.conn.up:
 			then(false)
+			return
+		case r.rev == 0: // what was written last has no answer
+			find()
 			return
 		}
 		c.kv(KV{Verb: Delete, Bucket: r.bucket, Key: key, Rev: r.rev, Timeout: c.renewTimeout()}, false, func(d Done) {
-			if d.Err != Conflict {
-				then(d.Err == OK || d.Err == NotFound)
+			if d.Err == Conflict { // an own write seemed to fail and did not
+				find()
 				return
 			}
-			// An own write seemed to fail and did not.
-			c.kv(KV{Verb: Get, Bucket: r.bucket, Key: key, Timeout: c.renewTimeout()}, false, func(d Done) {
-				if inc, err := r.holder(d.Val); d.Err != OK || err != nil || !c.mine(inc) || d.Rev == r.rev {
-					then(d.Err == NotFound)
-					return
-				}
-				r.rev = d.Rev
-				del()
-			})
+			then(d.Err == OK || d.Err == NotFound)
 		})
 	}
 	if r.busy {
