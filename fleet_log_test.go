@@ -165,61 +165,73 @@ func TestDecisionsAreLogged(t *testing.T) {
 	})
 }
 
-// TestFlappingConnection: a connection that comes and goes faster than once per second moves
-// nothing, degrades nobody and does not fill the log.
+// TestFlappingConnection: a follower's connection that comes and goes within a second
+// moves nothing, degrades nobody and says at most one line per second.
 func TestFlappingConnection(t *testing.T) {
-	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-		src := source.NewStatic(fleettest.Numbered(20))
-		log := &said{}
-		ws := []*worker{newWorker(t, srv, parti.Config{}, src)}
-		startAll(t, ws...)
-		ws = append(ws, newWorker(t, srv, parti.Config{}, src, parti.WithLogger(log)))
-		startAll(t, ws[1])
-		time.Sleep(time.Minute)
-		log.mu.Lock()
-		log.lines = nil
-		log.mu.Unlock()
-		moved := ws[0].moved() + ws[1].moved()
-		flapping := ws[1]
-		for range 300 {
-			flapping.link.Cut()
-			time.Sleep(300 * time.Millisecond)
-			flapping.link.Heal()
-			time.Sleep(400 * time.Millisecond)
+	for _, mode := range []parti.Ownership{parti.OwnershipAvailable, parti.OwnershipExclusive} {
+		for _, away := range []time.Duration{300 * time.Millisecond, 500 * time.Millisecond} {
+			t.Run(fmt.Sprintf("%s, %v", mode, away), func(t *testing.T) {
+				partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+					src := source.NewStatic(fleettest.Numbered(20))
+					log := &said{}
+					cfg := parti.Config{Ownership: mode}
+					ws := []*worker{newWorker(t, srv, cfg, src)}
+					startAll(t, ws...)
+					ws = append(ws, newWorker(t, srv, cfg, src, parti.WithLogger(log)))
+					startAll(t, ws[1])
+					time.Sleep(time.Minute + 100*time.Millisecond)
+					flaps(t, ws, ws[1], log, away)
+				})
+			})
 		}
-		synctest.Wait()
-		if n := ws[0].moved() + ws[1].moved() - moved; n != 0 {
-			t.Errorf("%d moves", n)
-		}
-		if slices.Contains(flapping.history(), parti.StateDegraded) {
-			t.Error("it was degraded")
-		}
-		if !flapping.reported(parti.ErrNATSConnectionLost) {
-			t.Error("the hook was not told")
-		}
-		last := map[string]time.Time{}
-		perSecond := map[time.Time]int{}
-		repeated := false
-		for _, l := range log.lines {
-			about := fmt.Sprint(l.msg, l.pairs["kind"], l.pairs["reason"], l.pairs["watch"], l.pairs["key"], l.pairs["from"], l.pairs["to"])
-			if d := l.at.Sub(last[about]); d < time.Second {
-				t.Errorf("%q again after %v", about, d)
-			}
-			last[about] = l.at
-			if l.level != "debug" {
-				perSecond[l.at.Truncate(time.Second)]++
-			}
-			repeated = repeated || l.pairs["repeated"] != nil
-		}
-		for at, n := range perSecond {
-			if n > 3 {
-				t.Errorf("%d lines in the second of %v", n, at)
-			}
-		}
-		if !repeated {
-			t.Error("no line says how often it was withheld")
-		}
-		time.Sleep(30 * time.Second)
-		check(t, 20, ws...)
-	})
+	}
 }
+
+// flaps has the connection of a worker come and go.
+func flaps(t *testing.T, ws []*worker, flapping *worker, log *said, away time.Duration) {
+	t.Helper()
+	log.mu.Lock()
+	log.lines = nil
+	log.mu.Unlock()
+	moved, term := movedAll(ws...), ws[0].CurrentAssignment().Term
+	for range 150 {
+		flapping.link.Cut()
+		time.Sleep(away)
+		flapping.link.Heal()
+		time.Sleep(away + 100*time.Millisecond)
+	}
+	synctest.Wait()
+	if n := movedAll(ws...) - moved; n != 0 {
+		t.Errorf("%d moves", n)
+	}
+	if n := ws[0].CurrentAssignment().Term - term; n != 0 {
+		t.Errorf("%d changes of the leader", n)
+	}
+	if slices.Contains(flapping.history(), parti.StateDegraded) {
+		t.Error("it was degraded")
+	}
+	if !flapping.reported(parti.ErrNATSConnectionLost) {
+		t.Error("the hook was not told")
+	}
+	perSecond := map[time.Time][]string{}
+	repeated := false
+	for _, l := range log.lines {
+		s := l.at.Truncate(time.Second)
+		perSecond[s] = append(perSecond[s], fmt.Sprint(l.level, " ", l.msg, l.pairs))
+		repeated = repeated || l.pairs["repeated"] != nil
+	}
+	for at, lines := range perSecond {
+		if len(lines) > 1 {
+			t.Errorf("in the second of %v:\n%s", at, strings.Join(lines, "\n"))
+			break
+		}
+	}
+	if away < logged/2 && !repeated {
+		t.Error("no line says how often it was withheld")
+	}
+	time.Sleep(30 * time.Second)
+	check(t, 20, ws...)
+}
+
+// logged is how often the log says the same at most.
+const logged = time.Second

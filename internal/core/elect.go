@@ -15,7 +15,8 @@ import (
 // deposed leader cannot change anything, however late its writes arrive.
 type election struct {
 	rec     leaderRecord
-	rev     uint64 // of the leader key; 0 = absent
+	named   leaderRecord // as the log last named it
+	rev     uint64       // of the leader key; 0 = absent
 	refused uint64 // the revision at which it was not found
 	shown   uint64 // the latest revision that the present watch has shown
 	free    uint64 // rev when the own campaign began: what was judged then
@@ -84,7 +85,8 @@ func (c *Core) onLeaderWatch(ev Watched) {
 	if err != nil {
 		c.report(FaultForeignValue, "key "+ev.Key+": "+err.Error())
 	}
-	if rec.Inc != e.rec.Inc {
+	if rec.Inc != e.named.Inc || rec.Term != e.named.Term { // not once more after each reconnect
+		e.named = rec
 		c.log(Debug, "leader seen", "peer", rec.Worker, "term", rec.Term)
 	}
 	e.rec, e.rev, e.changed = rec, ev.Rev, c.now
