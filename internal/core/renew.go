@@ -176,7 +176,8 @@ func (c *Core) renewTimeout() time.Duration {
 	return min(c.cfg.OperationTimeout, c.cfg.HeartbeatInterval)
 }
 
-// retryRenewal repeats a failed write: once at once, then with backoff.
+// retryRenewal repeats a failed write: once at once, then with backoff, within a
+// heartbeat.
 func (c *Core) retryRenewal(r *renewal) {
 	r.tries++
 	if !c.conn.up {
@@ -187,7 +188,7 @@ func (c *Core) retryRenewal(r *renewal) {
 		c.renew(r)
 		return
 	}
-	at := c.now + c.backoff(r.tries-2)
+	at := c.now + min(c.backoff(r.tries-2), c.cfg.HeartbeatInterval)
 	if r.due > c.now {
 		at = min(at, r.due)
 	}
