@@ -2,6 +2,7 @@ package parti_test
 
 import (
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -163,4 +164,53 @@ func TestExclusiveStopsWithItsLease(t *testing.T) {
 		time.Sleep(time.Minute)
 		check(t, 30, ws...)
 	})
+}
+
+// pauses adds up for how long partitions had no owner.
+type pauses struct {
+	parti.NopMetrics
+
+	mu    sync.Mutex
+	total time.Duration
+}
+
+func (p *pauses) ObserveHandoffPause(_ string, d time.Duration, partitions int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.total += d * time.Duration(partitions)
+}
+
+// TestExclusiveOutageIsCounted: from the end of the leases on nobody works, which is
+// counted once somebody does again; in the Available mode everybody goes on.
+func TestExclusiveOutageIsCounted(t *testing.T) {
+	for _, mode := range []parti.Ownership{parti.OwnershipAvailable, parti.OwnershipExclusive} {
+		t.Run(string(mode), func(t *testing.T) {
+			partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+				const parts, outage = 30, 2 * time.Minute
+				p := &pauses{}
+				src := source.NewStatic(fleettest.Numbered(parts))
+				var ws []*worker
+				for range 3 {
+					ws = append(ws, newWorker(t, srv, parti.Config{Ownership: mode}, src, parti.WithMetrics(p)))
+				}
+				startAll(t, ws...)
+				time.Sleep(time.Minute)
+				before := p.total
+				srv.Shutdown()
+				time.Sleep(outage)
+				srv.Restart()
+				rested(t, time.Now(), 0, parts, ws...)
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				each := (p.total - before) / parts
+				// A lease ends 3.4 to 5.4 s after the loss; work goes on some seconds after the outage.
+				if least := outage - 6*time.Second; mode == parti.OwnershipExclusive && (each < least || each > outage+exits+5*time.Second) {
+					t.Errorf("without an owner for %v each", each)
+				}
+				if mode == parti.OwnershipAvailable && each != 0 {
+					t.Errorf("without an owner for %v each, and everybody went on", each)
+				}
+			})
+		})
+	}
 }

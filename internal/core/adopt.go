@@ -282,7 +282,9 @@ func (c *Core) apply(owned []Owned, named bool) {
 	}
 	gave := givesUp(a.owned, owned) || len(a.letting) > 0
 	a.let(owned)
-	a.owned, a.named, a.void = owned, named, a.void && !named
+	if a.owned, a.named, a.void = owned, named, a.void && !named; named {
+		c.beat.idle = 0
+	}
 	a.lifecycle = a.head.Lifecycle
 	a.applySeq++
 	if a.applying == nil {

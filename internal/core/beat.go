@@ -12,10 +12,16 @@ type beat struct {
 	released bool
 	answered bool // a probe of the present incarnation
 	said     bool // the heartbeat that says released has been written
+	// idle is since when nothing runs of what was granted; 0 = it does.
+	idle time.Duration
 }
 
 func (c *Core) beatValue() []byte {
 	c.beat.seq++
+	idle := millis(0)
+	if c.beat.idle != 0 {
+		idle = toMillis(c.now - c.beat.idle)
+	}
 	return encode(hbRecord{
 		formatted: ours, Inc: c.inc, Seq: c.beat.seq,
 		TTL: toMillis(c.cfg.HeartbeatTTL), Interval: toMillis(c.cfg.HeartbeatInterval),
@@ -23,7 +29,7 @@ func (c *Core) beatValue() []byte {
 		Allowance: toMillis(c.conn.allowance), Server: c.conn.server,
 		Applied: c.adopt.applied, List: c.refresh.digest, Refresh: c.refresh.count,
 		Leaving: c.beat.leaving, Released: c.beat.released, Took: c.claim.took,
-		Answered: c.beat.answered, Degraded: c.degraded.in,
+		Answered: c.beat.answered, Degraded: c.degraded.in, Idle: idle,
 		Capacity: declared(c.cfg.Capacity), Labels: c.cfg.Labels,
 	})
 }
@@ -163,11 +169,15 @@ func (c *Core) leaseTimer() {
 	if !c.cfg.Exclusive || !c.claim.held {
 		return
 	}
-	if end := c.hbKey.leaseEnd(c.cfg.HeartbeatTTL); c.now < end {
+	end := c.hbKey.leaseEnd(c.cfg.HeartbeatTTL)
+	if c.now < end {
 		c.timer.set(timerLease, end)
 		return
 	}
 	if c.adopt.named {
+		if end > 0 { // else it is not known, after a suspension
+			c.beat.idle = end
+		}
 		c.newIncarnation("the lease ended")
 	}
 }
@@ -179,6 +189,9 @@ func (c *Core) newIncarnation(why string) {
 		c.adopt.void = true
 		c.deactivate(&c.hbKey)
 		return
+	}
+	if c.adopt.named && c.beat.idle == 0 {
+		c.beat.idle = max(1, c.now)
 	}
 	c.log(Warn, "new incarnation", "reason", why)
 	c.stepDown(why, false)

@@ -51,8 +51,16 @@ func (c *Core) handed(got []gap) {
 	}
 }
 
-// awayEnds counts the partitions of a worker that left and is back.
-func (c *Core) awayEnds(s *seat, i int32) {
+// returned counts the partitions of a worker that is back under a new incarnation:
+// it had left, or has lost its lease meanwhile.
+func (c *Core) returned(s *seat, i int32, m *member) {
+	since := s.awaySince
+	if !s.away {
+		if m.rec.Idle == 0 {
+			return // its process is a new one: nobody knows when the old one ended
+		}
+		since = m.seen - m.rec.Idle.duration()
+	}
 	n := 0
 	for _, o := range c.lead.owner {
 		if o == i {
@@ -60,7 +68,7 @@ func (c *Core) awayEnds(s *seat, i int32) {
 		}
 	}
 	if n > 0 {
-		c.tellHanded(Handed{Cause: causeRestart, Pause: c.now - s.awaySince, Partitions: n})
+		c.tellHanded(Handed{Cause: causeRestart, Pause: c.now - since, Partitions: n})
 	}
 }
 

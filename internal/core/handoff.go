@@ -32,9 +32,7 @@ func (c *Core) updateSeats() bool {
 			// it starts. The id was taken over by compare-and-swap from a dead
 			// holder, or by this holder itself after it had let go.
 			c.log(Info, "worker returned", "peer", s.worker, "incarnation", m.inc, "away", s.away)
-			if s.away {
-				c.awayEnds(s, int32(i))
-			}
+			c.returned(s, int32(i), m)
 			l.imbalance = l.imbalance || s.owed
 			s.inc, s.away, s.vacant, s.dirty = m.inc, false, false, true
 			s.files.outdate() // all tokens are new

@@ -64,6 +64,7 @@ type hbRecord struct {
 	Took      string  `json:"took,omitempty"` // incarnation that has let go of this id, or is known dead
 	Answered  bool    `json:"ans,omitempty"`  // this incarnation has answered a probe
 	Degraded  bool    `json:"deg,omitempty"`  // its assignment is frozen: it takes nothing new
+	Idle      millis  `json:"idle,omitempty"` // for how long nothing has run of what the incarnation before was granted
 	Revoked   uint64  `json:"rev,omitempty"`  // term of the leader that ended this incarnation
 
 	Capacity *float64          `json:"cap,omitempty"` // nil = 1
