@@ -13,21 +13,30 @@ import (
 )
 
 // TestQuorumIsLost: two of the three servers of a cluster are away for 30 s. No bucket
-// can be written; everybody goes on with what it has, and nothing has moved
-// afterwards.
+// can be written; everybody goes on with what it has, or in the Exclusive mode stops
+// with its lease. All is well within ExitThreshold and 5 s, and nothing has moved.
 func TestQuorumIsLost(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
 	}
-	t.Parallel() // most of it is waiting, as in the others that say so
-	const parts, size = 30, 4
+	for _, mode := range []parti.Ownership{parti.OwnershipAvailable, parti.OwnershipExclusive} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel() // most of it is waiting, as in the others that say so
+			loseQuorum(t, mode)
+		})
+	}
+}
+
+func loseQuorum(t *testing.T, mode parti.Ownership) {
+	t.Helper()
+	const parts, size, within = 30, 3, 10 * time.Second
 	c := partitest.StartEmbeddedNATSCluster(t, 3)
 	src := source.NewStatic(fleettest.Numbered(parts))
 	had := map[*parti.Manager]string{}
 	var ms []*parti.Manager
 	for range size {
 		ms = append(ms, fleettest.NewManager(t, c.NewLink(t).Connect(t, parti.NATSOptions()...),
-			parti.Config{KVBucket: parti.KVBucketConfig{Replicas: 3}}, src))
+			parti.Config{Ownership: mode, KVBucket: parti.KVBucketConfig{Replicas: 3}}, src))
 	}
 	startTogether(t, ms, parts)
 	all := func(within time.Duration, what parti.State) {
@@ -40,6 +49,15 @@ func TestQuorumIsLost(t *testing.T) {
 			}
 		}
 	}
+	owns := func(when string, want func(m *parti.Manager) string) {
+		t.Helper()
+		for _, m := range ms {
+			if now := fmt.Sprint(m.CurrentAssignment().Partitions); now != want(m) {
+				t.Errorf("%s: %s has %s, want %s", when, m.WorkerID(), now, want(m))
+			}
+		}
+	}
+	same := func(m *parti.Manager) string { return had[m] }
 	all(10*time.Second*slow, parti.StateStable)
 	for _, m := range ms {
 		had[m] = fmt.Sprint(m.CurrentAssignment().Partitions)
@@ -51,25 +69,19 @@ func TestQuorumIsLost(t *testing.T) {
 	all(20*time.Second*slow, parti.StateDegraded)
 	t.Logf("all degraded %v after the loss", time.Since(lost))
 	<-time.After(time.Until(lost.Add(30 * time.Second)))
-	for _, m := range ms {
-		if now := fmt.Sprint(m.CurrentAssignment().Partitions); now != had[m] {
-			t.Errorf("without a quorum: %s has %s, had %s", m.WorkerID(), now, had[m])
-		}
+	if mode == parti.OwnershipExclusive {
+		owns("without a quorum", func(*parti.Manager) string { return "[]" })
+	} else {
+		owns("without a quorum", same)
 	}
 
 	c.Servers()[0].Restart()
 	c.RestartNode(1) // and waits until the cluster works
 	back := time.Now()
-	// ExitThreshold and 5 s, and up to a heartbeat and its timeout until NATS is
-	// found well again.
-	all(14*time.Second*slow, parti.StateStable)
+	all(within*slow, parti.StateStable)
 	t.Logf("all stable %v after the cluster works", time.Since(back))
 	<-time.After(3 * time.Second)
 	all(5*time.Second*slow, parti.StateStable)
 	fleettest.OwnedOnce(t, ms, parts)
-	for _, m := range ms {
-		if now := fmt.Sprint(m.CurrentAssignment().Partitions); now != had[m] {
-			t.Errorf("%s has %s, had %s", m.WorkerID(), now, had[m])
-		}
-	}
+	owns("afterwards", same)
 }
