@@ -114,12 +114,12 @@ func TestDeathWithoutPermissions(t *testing.T) {
 
 // poorAmongFree starts a worker that connects as the user "poor", of whom the server
 // takes rights later, and two others. The poor one leads or not.
-func poorAmongFree(t *testing.T, srv *partitest.Server, parts int, leads bool) []*worker {
+func poorAmongFree(t *testing.T, srv *partitest.Server, parts int, cfg parti.Config, leads bool) []*worker {
 	t.Helper()
 	src := source.NewStatic(fleettest.Numbered(parts))
 	var ws []*worker
 	for _, user := range []string{"poor", "free", "free"} {
-		ws = append(ws, newWorkerAs(t, srv, user, parti.Config{}, src))
+		ws = append(ws, newWorkerAs(t, srv, user, cfg, src))
 	}
 	if leads {
 		startAll(t, ws[:1]...)
@@ -136,7 +136,7 @@ func poorAmongFree(t *testing.T, srv *partitest.Server, parts int, leads bool) [
 func TestProbesLostByReload(t *testing.T) {
 	for _, leads := range []bool{false, true} {
 		partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-			ws := poorAmongFree(t, srv, 100, leads)
+			ws := poorAmongFree(t, srv, 100, parti.Config{}, leads)
 			poor := ws[0]
 			time.Sleep(time.Minute)
 			if poor.IsLeader() != leads {

@@ -77,46 +77,68 @@ func TestFlappingForAnHour(t *testing.T) {
 // TestInAndOutAHundredTimes: degraded mode comes and goes any number of times,
 // always at the same times, and leaves nothing behind.
 func TestInAndOutAHundredTimes(t *testing.T) {
-	partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-		const times = 100
-		ws := newWorkers(t, srv, 3, parti.Config{}, source.NewStatic(fleettest.Numbered(30)))
-		startAll(t, ws...)
-		time.Sleep(time.Minute)
-		var lost, back []time.Time
-		for range times {
-			lost = append(lost, time.Now())
-			for _, w := range ws {
-				w.link.Cut()
-			}
-			time.Sleep(12 * time.Second)
-			back = append(back, time.Now())
-			for _, w := range ws {
-				w.link.Heal()
-			}
-			rested(t, back[len(back)-1], 0, 30, ws...)
-		}
-		nothingHappened(t, ws...)
+	for _, mode := range []parti.Ownership{parti.OwnershipAvailable, parti.OwnershipExclusive} {
+		t.Run(string(mode), func(t *testing.T) {
+			partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) { inAndOut(t, srv, mode) })
+		})
+	}
+}
+
+func inAndOut(t *testing.T, srv *partitest.Server, mode parti.Ownership) {
+	t.Helper()
+	times := 100
+	if testing.Short() {
+		times = 20
+	}
+	ws := newWorkers(t, srv, 3, parti.Config{Ownership: mode}, source.NewStatic(fleettest.Numbered(30)))
+	startAll(t, ws...)
+	time.Sleep(time.Minute)
+	had := map[*worker]string{}
+	for _, w := range ws {
+		had[w] = fmt.Sprint(w.CurrentAssignment().Partitions)
+	}
+	var lost, back []time.Time
+	for range times {
+		lost = append(lost, time.Now())
 		for _, w := range ws {
-			in, out := w.moments()
-			if len(in) != times || len(out) != times {
-				t.Fatalf("%s was degraded %d times, and left %d times", w.WorkerID(), len(in), len(out))
+			w.link.Cut()
+		}
+		time.Sleep(12 * time.Second)
+		back = append(back, time.Now())
+		for _, w := range ws {
+			w.link.Heal()
+		}
+		rested(t, back[len(back)-1], 0, 30, ws...)
+	}
+	if mode == parti.OwnershipAvailable {
+		nothingHappened(t, ws...)
+	}
+	for _, w := range ws {
+		if now := fmt.Sprint(w.CurrentAssignment().Partitions); now != had[w] {
+			t.Errorf("%s had %s, has %s", w.WorkerID(), had[w], now)
+		}
+		in, out := w.moments()
+		if len(in) != times || len(out) != times {
+			t.Fatalf("%s was degraded %d times, and left %d times", w.WorkerID(), len(in), len(out))
+		}
+		for i := range in {
+			if late := in[i].Sub(lost[i]) - enters; late < 0 || late > slack {
+				t.Errorf("%s, %d: entered after %v", w.WorkerID(), i, in[i].Sub(lost[i]))
 			}
-			for i := range in {
-				if late := in[i].Sub(lost[i]) - enters; late < 0 || late > slack {
-					t.Errorf("%s, %d: entered after %v", w.WorkerID(), i, in[i].Sub(lost[i]))
-				}
-				if up := w.back[i].Sub(back[i]); up < 0 || up > slack {
-					t.Errorf("%s, %d: reconnected after %v", w.WorkerID(), i, up)
-				}
-				if late := out[i].Sub(w.back[i]) - exits; late < 0 || late > slack {
-					t.Errorf("%s, %d: left after %v", w.WorkerID(), i, out[i].Sub(w.back[i]))
-				}
+			if up := w.back[i].Sub(back[i]); up < 0 || up > slack {
+				t.Errorf("%s, %d: reconnected after %v", w.WorkerID(), i, up)
 			}
-			if n := len(w.errors()); n > 20*times {
-				t.Errorf("%s reported %d errors", w.WorkerID(), n)
+			if late := out[i].Sub(w.back[i]) - exits; late < 0 || late > slack {
+				t.Errorf("%s, %d: left after %v", w.WorkerID(), i, out[i].Sub(w.back[i]))
 			}
 		}
-	})
+		if n := len(w.errors()); n > 20*times {
+			t.Errorf("%s reported %d errors", w.WorkerID(), n)
+		}
+		if len(w.alerts) != 0 {
+			t.Errorf("%s was alerted %v, and no outage took a minute", w.WorkerID(), w.alerts)
+		}
+	}
 }
 
 // TestStopWhileDegraded: a worker without NATS stops, gives up its work, and its
@@ -195,42 +217,55 @@ func movedAll(ws ...*worker) int {
 }
 
 // TestOneBucketFails: one worker can do nothing with one bucket, while the others
-// answer. It is told, nothing moves unless it cannot send heartbeats, and all is well
-// once that ends.
+// answer. It is told, becomes degraded if it needs the bucket, nothing moves unless it
+// cannot send heartbeats, and all is well once that ends.
 func TestOneBucketFails(t *testing.T) {
-	for _, bucket := range bucketNames {
-		for _, leads := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s, leader %v", bucket, leads), func(t *testing.T) {
-				partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-					ws := poorAmongFree(t, srv, 30, leads)
-					poor := ws[0]
-					time.Sleep(time.Minute)
-					check(t, 30, ws...)
-					before, had := movedAll(ws...), len(poor.CurrentAssignment().Partitions)
-					denyBucket(srv, bucket)
-					time.Sleep(2 * time.Minute)
-					synctest.Wait()
-					// A follower has nothing to do with the leader key.
-					if !poor.reported(parti.ErrKV) && (leads || bucket != "election") {
-						t.Errorf("reported %v", poor.errors())
-					}
-					runs, gone := time.Duration(0), 0
-					if bucket == "heartbeat" { // that of a dead one looks the same
-						runs, gone = 10*time.Second, had // PlannedScaleWindow
-					}
-					taken := movedAll(ws[1:]...) + movedAll(poor) - before
-					if taken != 2*gone { // lost, and gained
-						t.Errorf("%d partitions moved, want %d", taken/2, gone)
-					}
-					srv.Reload(func(o *server.Options) { o.Users[1].Permissions = &server.Permissions{} })
-					rested(t, time.Now(), runs, 30, ws...)
-					now := len(poor.CurrentAssignment().Partitions)
-					if n := movedAll(ws...) - before - taken; n != 2*min(gone, now) || now > had {
-						t.Errorf("%d partitions moved back, it has %d, had %d", n/2, now, had)
-					}
-				}, restricted(server.Permissions{}))
-			})
+	for _, mode := range []parti.Ownership{parti.OwnershipAvailable, parti.OwnershipExclusive} {
+		for _, bucket := range bucketNames {
+			for _, leads := range []bool{true, false} {
+				t.Run(fmt.Sprintf("%s, %s, leader %v", mode, bucket, leads), func(t *testing.T) {
+					partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
+						oneBucketFails(t, srv, mode, bucket, leads)
+					}, restricted(server.Permissions{}))
+				})
+			}
 		}
+	}
+}
+
+func oneBucketFails(t *testing.T, srv *partitest.Server, mode parti.Ownership, bucket string, leads bool) {
+	t.Helper()
+	ws := poorAmongFree(t, srv, 30, parti.Config{Ownership: mode}, leads)
+	poor := ws[0]
+	time.Sleep(time.Minute)
+	check(t, 30, ws...)
+	before, had := movedAll(ws...), len(poor.CurrentAssignment().Partitions)
+	denyBucket(srv, bucket)
+	lost := time.Now()
+	time.Sleep(2 * time.Minute)
+	synctest.Wait()
+	// A follower has nothing to do with the leader key, and who cannot write it
+	// becomes one.
+	if !poor.reported(parti.ErrKV) && (leads || bucket != "election") {
+		t.Errorf("reported %v", poor.errors())
+	}
+	in, out := poor.moments()
+	if needs := bucket != "election"; needs && (len(in) != 1 || len(out) != 0 || in[0].Sub(lost) > 40*time.Second) || !needs && len(in) != 0 {
+		t.Errorf("it was denied the bucket at %v, became degraded %v and left that %v", lost, in, out)
+	}
+	runs, gone := time.Duration(0), 0
+	if bucket == "heartbeat" { // that of a dead one looks the same
+		runs, gone = 10*time.Second, had // PlannedScaleWindow
+	}
+	taken := movedAll(ws[1:]...) + movedAll(poor) - before
+	if taken != 2*gone { // lost, and gained
+		t.Errorf("%d partitions moved, want %d", taken/2, gone)
+	}
+	srv.Reload(func(o *server.Options) { o.Users[1].Permissions = &server.Permissions{} })
+	rested(t, time.Now(), runs, 30, ws...)
+	now := len(poor.CurrentAssignment().Partitions)
+	if n := movedAll(ws...) - before - taken; n != 2*min(gone, now) || now > had {
+		t.Errorf("%d partitions moved back, it has %d, had %d", n/2, now, had)
 	}
 }
 
@@ -241,7 +276,7 @@ func TestOneBucketFailsAndAnotherDies(t *testing.T) {
 		for _, leads := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, leader %v", bucket, leads), func(t *testing.T) {
 				partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-					ws := poorAmongFree(t, srv, 30, leads)
+					ws := poorAmongFree(t, srv, 30, parti.Config{}, leads)
 					poor, free := ws[0], ws[1:]
 					time.Sleep(time.Minute)
 					terms := ws[0].CurrentAssignment().Term

@@ -251,40 +251,55 @@ func TestOneIsCutOff(t *testing.T) {
 // whether pings find it soon or never.
 func TestSilentCut(t *testing.T) {
 	for name, conn := range map[string][]nats.Option{"pings": parti.NATSOptions(), "no pings": {nats.MaxReconnects(-1)}} {
-		t.Run(name, func(t *testing.T) {
-			partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) {
-				cfg := parti.Config{DegradedAlert: parti.DegradedAlertConfig{InfoThreshold: 15 * time.Second, AlertInterval: time.Hour}}
-				src := source.NewStatic(fleettest.Numbered(40))
-				var ws []*worker
-				for range 2 {
-					ws = append(ws, newWorkerOn(t, srv.NewLink(t), conn, cfg, src, strategy.NewConsistentHash()))
-				}
-				startAll(t, ws...)
-				time.Sleep(time.Minute)
-				lost := time.Now()
-				for _, w := range ws {
-					w.link.Blackhole()
-				}
-				time.Sleep(30 * time.Second)
-				for _, w := range ws {
-					w.link.Heal()
-				}
-				back := time.Now()
-				rested(t, back, 0, 40, ws...)
-				nothingHappened(t, ws...)
-				for _, w := range ws {
-					degradedOnce(t, w, lost, back, 2*time.Second) // an operation every heartbeat
-					in, _ := w.moments()
-					w.mu.Lock()
-					if len(in) == 1 && (len(w.alerted) != 1 || w.alerted[0].Sub(in[0]) < 4500*time.Millisecond || w.alerted[0].Sub(in[0]) > 5500*time.Millisecond) {
-						t.Errorf("%s: degraded at %v, alerts %v at %v", w.WorkerID(), in, w.alerts, w.alerted)
-					}
-					if want := []string{"Info 15s"}; !slices.Equal(w.alerts, want) {
-						t.Errorf("%s: alerts %v, want %v", w.WorkerID(), w.alerts, want)
-					}
-					w.mu.Unlock()
-				}
+		for _, mode := range []parti.Ownership{parti.OwnershipAvailable, parti.OwnershipExclusive} {
+			t.Run(name+" "+string(mode), func(t *testing.T) {
+				partitest.Bubble(t, func(t *testing.T, srv *partitest.Server) { silentCut(t, srv, conn, mode) })
 			})
-		})
+		}
+	}
+}
+
+func silentCut(t *testing.T, srv *partitest.Server, conn []nats.Option, mode parti.Ownership) {
+	t.Helper()
+	alerts := parti.DegradedAlertConfig{InfoThreshold: 15 * time.Second, AlertInterval: time.Hour}
+	cfg := parti.Config{DegradedAlert: alerts, Ownership: mode}
+	src := source.NewStatic(fleettest.Numbered(40))
+	var ws []*worker
+	for range 2 {
+		ws = append(ws, newWorkerOn(t, srv.NewLink(t), conn, cfg, src, strategy.NewConsistentHash()))
+	}
+	startAll(t, ws...)
+	time.Sleep(time.Minute)
+	had := map[*worker]string{}
+	for _, w := range ws {
+		had[w] = fmt.Sprint(w.CurrentAssignment().Partitions)
+	}
+	lost := time.Now()
+	for _, w := range ws {
+		w.link.Blackhole()
+	}
+	time.Sleep(30 * time.Second)
+	for _, w := range ws {
+		w.link.Heal()
+	}
+	back := time.Now()
+	rested(t, back, 0, 40, ws...)
+	if mode == parti.OwnershipAvailable {
+		nothingHappened(t, ws...)
+	}
+	for _, w := range ws {
+		if now := fmt.Sprint(w.CurrentAssignment().Partitions); now != had[w] {
+			t.Errorf("%s had %s, has %s", w.WorkerID(), had[w], now)
+		}
+		degradedOnce(t, w, lost, back, 2*time.Second) // an operation every heartbeat
+		in, _ := w.moments()
+		w.mu.Lock()
+		if len(in) == 1 && (len(w.alerted) != 1 || w.alerted[0].Sub(in[0]) < 4500*time.Millisecond || w.alerted[0].Sub(in[0]) > 5500*time.Millisecond) {
+			t.Errorf("%s: degraded at %v, alerts %v at %v", w.WorkerID(), in, w.alerts, w.alerted)
+		}
+		if want := []string{"Info 15s"}; !slices.Equal(w.alerts, want) {
+			t.Errorf("%s: alerts %v, want %v", w.WorkerID(), w.alerts, want)
+		}
+		w.mu.Unlock()
 	}
 }
