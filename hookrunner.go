@@ -2,8 +2,10 @@ package parti
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -30,7 +32,11 @@ type hookRunner struct {
 
 func newHookRunner(m *Manager, users *tasks, ctx *callContext, log Logger) *hookRunner {
 	mk := func(name string) lane {
-		return lane{name: name, users: users, log: log, ctx: func() context.Context {
+		runs := &m.health.otherHook
+		if name == laneAssignment {
+			runs = &m.health.assignHook
+		}
+		return lane{name: name, users: users, log: log, runs: runs, ctx: func() context.Context {
 			return context.WithValue(ctx.current(), hookKey{m}, name)
 		}}
 	}
@@ -85,12 +91,29 @@ type lane struct {
 	users *tasks
 	log   Logger
 	ctx   func() context.Context
+	runs  *atomic.Pointer[runningHook] // for Status
 
 	mu      sync.Mutex
 	queue   []hookCall
 	active  bool
 	errors  int // droppable calls in queue
 	dropped int // since last logged
+}
+
+// runningHook is a call that has not returned.
+type runningHook struct {
+	name  string
+	since time.Time
+}
+
+// hangs says for how long a call has not returned, or "" if that is not worth a word.
+func hangs(runs *atomic.Pointer[runningHook]) string {
+	if h := runs.Load(); h != nil {
+		if d := time.Since(h.since); d > stuckAfter {
+			return fmt.Sprintf("%s has not returned for %v", h.name, d.Round(time.Second))
+		}
+	}
+	return ""
 }
 
 type hookCall struct {
@@ -131,7 +154,10 @@ func (l *lane) run() {
 		if !ok {
 			return
 		}
-		if err := protect(c.name, func() error { return c.f(l.ctx()) }); err != nil {
+		l.runs.Store(&runningHook{c.name, time.Now()})
+		err := protect(c.name, func() error { return c.f(l.ctx()) })
+		l.runs.Store(nil)
+		if err != nil {
 			l.log.Warn("hook failed", append([]any{"hook", c.name, "error", err}, stackOf(err)...)...)
 		}
 		if c.done != nil {

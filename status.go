@@ -1,6 +1,7 @@
 package parti
 
 import (
+	"cmp"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -45,6 +46,8 @@ type Status struct {
 	// why.
 	Live    bool   `json:"live"`
 	NotLive string `json:"not_live,omitempty"`
+	// HookStuck names a hook that has not returned for 30 s, and for how long.
+	HookStuck string `json:"hook_stuck,omitempty"`
 }
 
 // Status returns a snapshot. It never blocks and may be called at any time.
@@ -65,7 +68,11 @@ type Status struct {
 //     Config.HeartbeatInterval if that is more: a Logger or a MetricsCollector
 //     blocks.
 //
-// An outage of NATS, however long, is none of them.
+// An outage of NATS, however long, is none of them, nor is a hook that does not
+// return: hooks run on goroutines of their own, and it may yet do, since
+// OnAssignmentChanged may wait for work to end. HookStuck shows it. Until then
+// OnAssignmentChanged holds up every change of the worker's partitions, which is
+// not ready if it was granted any, and the other hooks hold up each other.
 func (m *Manager) Status() Status {
 	v := m.board.load()
 	h := &m.health
@@ -87,6 +94,7 @@ func (m *Manager) Status() Status {
 	}
 	s.NotReady, s.NotLive = v.notReady(), m.notLive()
 	s.Ready, s.Live = s.NotReady == "", s.NotLive == ""
+	s.HookStuck = cmp.Or(hangs(&h.assignHook), hangs(&h.otherHook))
 	return s
 }
 
@@ -131,8 +139,8 @@ func (m *Manager) notLive() string {
 	return ""
 }
 
-// stuckAfter is how long the loop may take for one turn before it counts as
-// blocked. It turns at least every heartbeat.
+// stuckAfter is how long the loop may take for one turn, and a hook to return, before
+// it counts as blocked. The loop turns at least every heartbeat.
 const stuckAfter = 30 * time.Second
 
 // health is what [Manager.Status] knows beside the view. The loop and the watch of
@@ -142,6 +150,8 @@ type health struct {
 	turn atomic.Int64 // when the loop last turned, since base; 0 = there is none
 	conn atomic.Int64 // nats.Status as last seen
 	last atomic.Pointer[lastError]
+
+	assignHook, otherHook atomic.Pointer[runningHook]
 }
 
 type lastError struct {
