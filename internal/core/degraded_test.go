@@ -94,6 +94,168 @@ func TestEveryOperationCounts(t *testing.T) {
 	}
 }
 
+// fails has an operation end so, and returns how often that was measured and reported.
+func fails(n *node, op KV, retry bool, err ErrKind) (measured, reported int) {
+	c := n.core
+	c.out = nil
+	c.kv(op, retry, func(Done) {})
+	for _, e := range c.Step(c.now, Done{Op: c.lastOp, Err: err, Text: "no"}) {
+		switch e := e.(type) {
+		case Measure:
+			if e.Metric == MetricKVErrors {
+				measured++
+			}
+		case Report:
+			reported++
+		default:
+		}
+	}
+	return measured, reported
+}
+
+// TestRepetitionsAreNoOutageOfTheirOwn: what is tried over and over is measured each
+// time, reported once per heartbeat, and makes degraded who cannot do it for
+// EnterThreshold.
+func TestRepetitionsAreNoOutageOfTheirOwn(t *testing.T) {
+	n := runningNode(t)
+	c := n.core
+	op := KV{Verb: Update, Bucket: IDs, Key: "k"}
+	const step = 100 * time.Millisecond
+	fails(n, op, false, Failed)
+	times, reports := 1, 1
+	for began := c.now; c.now < began+c.cfg.EnterThreshold-step; {
+		c.now += step
+		measured, reported := fails(n, op, true, Failed)
+		if measured != 1 {
+			t.Fatalf("measured %d times", measured)
+		}
+		times++
+		reports += reported
+	}
+	if most := int(c.cfg.EnterThreshold / c.cfg.HeartbeatInterval); reports > most || reports < most-1 {
+		t.Errorf("%d failures in %v were reported %d times", times, c.cfg.EnterThreshold, reports)
+	}
+	if c.degraded.in {
+		t.Error("degraded before EnterThreshold")
+	}
+	c.now += step
+	if fails(n, op, true, Failed); !c.degraded.in {
+		t.Error("not degraded after EnterThreshold")
+	}
+}
+
+// TestFailuresFarApartAreNoOutage: one now and one much later, and nothing between.
+func TestFailuresFarApartAreNoOutage(t *testing.T) {
+	n := runningNode(t)
+	c := n.core
+	for range 4 {
+		fails(n, KV{Verb: Delete, Bucket: Election, Key: "k"}, true, Failed)
+		c.now += c.cfg.EnterThreshold + time.Second
+	}
+	if c.degraded.in {
+		t.Error("degraded")
+	}
+}
+
+// TestTheSameTroubleGoesOn: what fails again soon after degraded mode was left goes on
+// with the alerts of before; what fails much later, or is another thing, does not.
+func TestTheSameTroubleGoesOn(t *testing.T) {
+	write, read := KV{Verb: Update, Bucket: Assignments, Key: "k"}, KV{Verb: Get, Bucket: IDs, Key: "k"}
+	for name, again := range map[string]struct {
+		op     KV
+		after  time.Duration
+		goesOn bool
+	}{
+		"soon":        {write, 5 * time.Second, true},
+		"much later":  {write, time.Minute, false},
+		"other thing": {read, 5 * time.Second, false},
+	} {
+		n := runningNode(t)
+		c := n.core
+		for range 5 {
+			fails(n, write, false, Failed)
+		}
+		since, left := c.degraded.since, c.now+90*time.Second
+		for c.degraded.in {
+			c.now += time.Second
+			if c.timer.set(timerExit, c.now); c.now >= left {
+				fails(n, write, false, OK)
+				c.idKey.proved, c.hbKey.proved, c.adopt.looked = c.now, c.now, c.now
+			}
+			n.step(Tick{})
+		}
+		if c.now < left || c.degraded.level != AlertInfo {
+			t.Fatalf("left %v after it was entered, at alert level %d", c.now-since, c.degraded.level)
+		}
+		c.now += again.after
+		for range 5 {
+			fails(n, again.op, false, Failed)
+		}
+		if !c.degraded.in || (c.degraded.since == since) != again.goesOn || (c.degraded.level == AlertInfo) != again.goesOn {
+			t.Errorf("%s: degraded %v since %v, at alert level %d; the first time since %v", name, c.degraded.in, c.degraded.since, c.degraded.level, since)
+		}
+	}
+}
+
+// TestDegradedUntilItWorks: whatever has failed is tried again before degraded mode is
+// left, at most once per heartbeat, in a way that changes nothing.
+func TestDegradedUntilItWorks(t *testing.T) {
+	for b := range NumBuckets {
+		for _, verb := range []Verb{Get, Update} {
+			n := runningNode(t)
+			c := n.core
+			op := KV{Verb: verb, Bucket: b, Key: "k", Val: make([]byte, 100), Rev: 7}
+			for range 5 {
+				fails(n, op, false, Failed)
+			}
+			proofs := 0
+			for began := c.now; c.now < began+time.Minute; {
+				c.now += 100 * time.Millisecond
+				c.degraded.good = 0 // as far as everything else goes
+				c.idKey.proved, c.hbKey.proved, c.adopt.looked = c.now, c.now, c.now
+				c.timer.set(timerExit, c.now)
+				for _, e := range c.Step(c.now, Tick{}) {
+					if kv, ok := e.(KV); ok && kv.Key == "k" {
+						proofs++
+						if verb != Get && (kv.Verb != Update || kv.Rev != noRevision || len(kv.Val) != 100) {
+							t.Errorf("%+v proves a write", kv)
+						}
+						c.Step(c.now, Done{Op: kv.Op, Err: Failed, Text: "no"})
+					}
+				}
+			}
+			if most := int(time.Minute / c.cfg.HeartbeatInterval); !c.degraded.in || proofs > most || proofs < most-1 {
+				t.Errorf("%s in %s: degraded %v after %d proofs that failed", verbNames[verb], bucketNames[b], c.degraded.in, proofs)
+			}
+			fails(n, op, true, Conflict)
+			c.timer.set(timerExit, c.now)
+			if n.step(Tick{}); c.degraded.in {
+				t.Errorf("%s in %s: degraded although it works", verbNames[verb], bucketNames[b])
+			}
+		}
+	}
+	for _, k := range []watchKind{watchHeads, watchLeader, watchBeats, watchStrays} {
+		n := runningNode(t)
+		c := n.core
+		c.enterDegraded(c.now, "for a test")
+		w := &c.watch[k]
+		c.failed(asked{kind: opKind{w.bucket, watching}, verb: "watch", key: w.filter, began: c.now}, Failed, "no")
+		c.out = nil
+		c.proveFailing()
+		if c.proveFailing() || !slices.ContainsFunc(c.out, func(e Effect) bool { w, ok := e.(Watch); return ok && w.Bucket == c.watch[k].bucket }) {
+			t.Errorf("watch %s: not made for a proof", w.tag)
+		}
+		n.step(Watched{Watch: w.id, Synced: true})
+		if !c.proveFailing() {
+			t.Errorf("watch %s: fails although it was made", w.tag)
+		}
+		c.endDegraded()
+		if only := k == watchBeats || k == watchStrays; only && w.wanted {
+			t.Errorf("watch %s: goes on after its proof", w.tag)
+		}
+	}
+}
+
 // TestReconnectBeginsTheCountAnew: what failed before the connection was lost is not
 // held against the next one.
 func TestReconnectBeginsTheCountAnew(t *testing.T) {

@@ -17,9 +17,9 @@ type election struct {
 	rec     leaderRecord
 	named   leaderRecord // as the log last named it
 	rev     uint64       // of the leader key; 0 = absent
-	refused uint64 // the revision at which it was not found
-	shown   uint64 // the latest revision that the present watch has shown
-	free    uint64 // rev when the own campaign began: what was judged then
+	refused uint64       // the revision at which it was not found
+	shown   uint64       // the latest revision that the present watch has shown
+	free    uint64       // rev when the own campaign began: what was judged then
 	changed time.Duration
 	peer    peer   // the leader
 	latest  uint64 // the latest revision seen of its key
