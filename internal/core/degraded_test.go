@@ -175,7 +175,7 @@ func TestTheSameTroubleGoesOn(t *testing.T) {
 		for range 5 {
 			fails(n, write, false, Failed)
 		}
-		since, left := c.degraded.since, c.now+90*time.Second
+		since, left := c.degraded.since, c.now+70*time.Second
 		for c.degraded.in {
 			c.now += time.Second
 			if c.timer.set(timerExit, c.now); c.now >= left {
@@ -187,11 +187,12 @@ func TestTheSameTroubleGoesOn(t *testing.T) {
 		if c.now < left || c.degraded.level != AlertInfo {
 			t.Fatalf("left %v after it was entered, at alert level %d", c.now-since, c.degraded.level)
 		}
+		alerted := c.degraded.alerted
 		c.now += again.after
 		for range 5 {
 			fails(n, again.op, false, Failed)
 		}
-		if !c.degraded.in || (c.degraded.since == since) != again.goesOn || (c.degraded.level == AlertInfo) != again.goesOn {
+		if !c.degraded.in || (c.degraded.since == since) != again.goesOn || (c.degraded.level == AlertInfo) != again.goesOn || c.degraded.alerted != alerted {
 			t.Errorf("%s: degraded %v since %v, at alert level %d; the first time since %v", name, c.degraded.in, c.degraded.since, c.degraded.level, since)
 		}
 	}
@@ -244,6 +245,11 @@ func TestDegradedUntilItWorks(t *testing.T) {
 		c.proveFailing()
 		if c.proveFailing() || !slices.ContainsFunc(c.out, func(e Effect) bool { w, ok := e.(Watch); return ok && w.Bucket == c.watch[k].bucket }) {
 			t.Errorf("watch %s: not made for a proof", w.tag)
+		}
+		id := w.id
+		c.now += c.cfg.HeartbeatInterval
+		if c.proveFailing(); w.id != id {
+			t.Errorf("watch %s: made once more while that is under way", w.tag)
 		}
 		n.step(Watched{Watch: w.id, Synced: true})
 		if !c.proveFailing() {

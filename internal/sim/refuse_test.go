@@ -54,3 +54,27 @@ func TestBucketRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestBucketRefusesSlowHearts: where heartbeats are far apart and leases hardly longer,
+// the first one that the leader misses may be due before the first of its own that
+// fails.
+func TestBucketRefusesSlowHearts(t *testing.T) {
+	for start := time.Duration(0); start < 10*time.Second; start += 500 * time.Millisecond {
+		cfg := defaults()
+		cfg.HeartbeatInterval, cfg.HeartbeatTTL, cfg.OperationTimeout = 10*time.Second, 15*time.Second, 2*time.Second
+		w := watchTrace(NewWorld(cfg, 7, 48))
+		for i := range 4 { // their hearts do not beat together
+			w.Spawn(i + 1)
+			w.Run(2500 * time.Millisecond)
+		}
+		must(t, w, w.Settle())
+		w.Run(start)
+		w.check.moves = 0
+		w.refuse(core.Heartbeats, 12*time.Second)
+		w.Run(30 * time.Second)
+		must(t, w, w.Settle())
+		if w.check.moves != 0 {
+			t.Errorf("after %v: %d moves", start, w.check.moves)
+		}
+	}
+}
