@@ -46,7 +46,7 @@ var All = []Mutant{
 	},
 	{
 		Name: "work goes on after the lease has lapsed once", File: core + "beat.go",
-		Old: "\tif c.adopt.named {\n\t\tc.newIncarnation(\"the lease ended\")", New: "\tif c.adopt.named && c.incs < 0 {\n\t\tc.newIncarnation(\"the lease ended\")",
+		Old: "\tif c.adopt.named {\n\t\tif end > 0 {", New: "\tif c.adopt.named && c.incs < 0 {\n\t\tif end > 0 {",
 		By: "I1|I11",
 	},
 	{
@@ -96,7 +96,7 @@ var All = []Mutant{
 	},
 	{
 		Name: "a head that is absent is obeyed", File: core + "adopt.go",
-		Old: "\t\t\t\tc.headLost(\"the head is gone\")\n\t\t\t}\n\t\tdefault:\n\t\t}\n\t\tif c.adopt.reread", New: "\t\t\t\tc.apply(nil, true)\n\t\t\t}\n\t\tdefault:\n\t\t}\n\t\tif c.adopt.reread",
+		Old: "\t\t\t\tc.headLost(\"the head is gone\")\n\t\t\t}\n\t\tdefault:\n\t\t\tc.timer.sooner", New: "\t\t\t\tc.apply(nil, true)\n\t\t\t}\n\t\tdefault:\n\t\t\tc.timer.sooner",
 		By: "I10",
 	},
 	{
@@ -141,8 +141,23 @@ var All = []Mutant{
 	},
 	{
 		Name: "silence counts although the observer was cut off itself", File: core + "members.go",
-		Old: "func (c *Core) silentSince(m *member) time.Duration { return max(m.seen, c.conn.since) }", New: "func (c *Core) silentSince(m *member) time.Duration { return m.seen }",
+		Old: "\treturn max(m.seen, c.conn.since, c.lead.unheard)\n", New: "\treturn max(m.seen, c.lead.unheard)\n",
 		By: "I7|I1",
+	},
+	{
+		Name: "silence counts although the own heartbeats fail", File: core + "members.go",
+		Old: "\treturn max(m.seen, c.conn.since, c.lead.unheard)\n", New: "\treturn max(m.seen, c.conn.since)\n",
+		By: "TestBucketRefuses", Test: "./internal/sim",
+	},
+	{
+		Name: "a lease is called over though nobody's heartbeats may come through", File: core + "members.go",
+		Old: "\t\tif !gone && c.hbKey.proved < ", New: "\t\tif !gone && c.now < ",
+		By: "TestBucketRefusesSlowHearts", Test: "./internal/sim",
+	},
+	{
+		Name: "degraded mode ends while what failed does", File: core + "prove.go",
+		Old: "\t\t\tif !k.failing {\n", New: "\t\t\tif k != nil {\n",
+		By: "TestBucketRefuses", Test: "./internal/sim",
 	},
 	{
 		Name: "an outage is so many crashes", File: core + "members.go",
