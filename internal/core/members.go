@@ -205,7 +205,7 @@ func (c *Core) judge() {
 				wake = min(wake, m.buryAt)
 			}
 		}
-		if m.dead || m.inc == c.inc || p.seat != nil && p.seat.away {
+		if m.dead || m.inc == c.inc || m.left(p.seat) {
 			continue
 		}
 		at := c.silentSince(m) + c.memberTTL(m) + c.cfg.EmergencyGracePeriod
@@ -239,6 +239,12 @@ func (c *Core) judge() {
 	}
 	c.timer.set(timerMembers, wake)
 	c.timer.set(timerLate, late)
+}
+
+// left tells whether a member has left in good order, or has said so while a commit is
+// under way.
+func (m *member) left(s *seat) bool {
+	return s != nil && (s.away || m.inc == s.inc && m.rec.Leaving && m.rec.Released && m.rec.Revoked == 0)
 }
 
 // outage returns the silent workers when their number makes crashes unlikely: at
