@@ -47,7 +47,7 @@ var All = []Mutant{
 	{
 		Name: "work goes on after the lease has lapsed once", File: core + "beat.go",
 		Old: "\tif c.adopt.named {\n\t\tif end > 0 {", New: "\tif c.adopt.named && c.incs < 0 {\n\t\tif end > 0 {",
-		By: "I1|I11",
+		By: "TestScripts", Test: "./internal/core",
 	},
 	{
 		Name: "an own key that is absent is not written again", File: core + "renew.go",
