@@ -106,7 +106,8 @@ func (l *lister) make(partitions []parti.Partition) (*listing, error) {
 	if bad.Load() {
 		return nil, badKeys(partitions)
 	}
-	if err := made.weigh(partitions); err != nil {
+	weights, err := made.weigh(partitions)
+	if err != nil {
 		return nil, err
 	}
 	if !l.byKeys {
@@ -117,29 +118,32 @@ func (l *lister) make(partitions []parti.Partition) (*listing, error) {
 	}
 	inParallel(len(partitions), func(from, to int) {
 		for n := from; n < to; n++ {
-			made.weights[n] = effective(made.seen[made.order[n].number()].weight)
+			made.weights[n] = weights[made.order[n].number()]
 		}
 	})
 	return made, nil
 }
 
-// weigh adds up the weights.
-func (l *listing) weigh(partitions []parti.Partition) error {
+// weigh adds up the effective weights, and returns them by index: close together,
+// since they are read in another order.
+func (l *listing) weigh(partitions []parti.Partition) ([]int64, error) {
+	weights := make([]int64, len(l.seen))
 	l.lightest = math.MaxInt64
 	for i := range l.seen {
 		if w := l.seen[i].weight; w < 0 {
-			return fmt.Errorf("partition %q: weight %d is negative", partitions[i], w)
+			return nil, fmt.Errorf("partition %q: weight %d is negative", partitions[i], w)
 		}
 		w := effective(l.seen[i].weight)
+		weights[i] = w
 		if w > math.MaxInt64-l.total {
-			return fmt.Errorf("partition %q: weight %d: the weights add up to more than an int64 holds", partitions[i], w)
+			return nil, fmt.Errorf("partition %q: weight %d: the weights add up to more than an int64 holds", partitions[i], w)
 		}
 		l.total += w
 		l.heaviest = max(l.heaviest, w)
 		l.lightest = min(l.lightest, w)
 	}
 	l.even = l.lightest == l.heaviest
-	return nil
+	return weights, nil
 }
 
 // settle orders runs of partitions with equal hashes by their keys, and refuses
