@@ -43,6 +43,19 @@ func (s *said) Info(msg string, pairs ...any)  { s.add("info", msg, pairs) }
 func (s *said) Warn(msg string, pairs ...any)  { s.add("warn", msg, pairs) }
 func (s *said) Error(msg string, pairs ...any) { s.add("error", msg, pairs) }
 
+// all returns the lines since the last time that they were forgotten.
+func (s *said) all() []saidLine {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.lines)
+}
+
+func (s *said) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lines = nil
+}
+
 // where returns the lines with a message and these values.
 func (s *said) where(msg string, pairs ...any) []saidLine {
 	s.mu.Lock()
@@ -156,7 +169,7 @@ func TestDecisionsAreLogged(t *testing.T) {
 					t.Errorf("%s: %d lines about %+v", ws[i].WorkerID(), len(lines), c)
 				}
 			}
-			for _, l := range logs[i].lines {
+			for _, l := range logs[i].all() {
 				if l.pairs["group"] != "worker" {
 					t.Errorf("no group in %+v", l)
 				}
@@ -190,9 +203,7 @@ func TestFlappingConnection(t *testing.T) {
 // flaps has the connection of a worker come and go.
 func flaps(t *testing.T, ws []*worker, flapping *worker, log *said, away time.Duration) {
 	t.Helper()
-	log.mu.Lock()
-	log.lines = nil
-	log.mu.Unlock()
+	log.forget()
 	moved, term := movedAll(ws...), ws[0].CurrentAssignment().Term
 	for range 150 {
 		flapping.link.Cut()
@@ -215,7 +226,7 @@ func flaps(t *testing.T, ws []*worker, flapping *worker, log *said, away time.Du
 	}
 	perSecond := map[time.Time][]string{}
 	repeated := false
-	for _, l := range log.lines {
+	for _, l := range log.all() {
 		s := l.at.Truncate(time.Second)
 		perSecond[s] = append(perSecond[s], fmt.Sprint(l.level, " ", l.msg, l.pairs))
 		repeated = repeated || l.pairs["repeated"] != nil

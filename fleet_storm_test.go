@@ -35,9 +35,7 @@ func TestFlappingForAnHour(t *testing.T) {
 			t.Fatal("the first worker does not lead")
 		}
 		moves, terms := ws[0].moved()+ws[1].moved(), ws[0].CurrentAssignment().Term
-		log.mu.Lock()
-		log.lines = nil
-		log.mu.Unlock()
+		log.forget()
 		for range flaps {
 			ws[0].link.Cut()
 			time.Sleep(500 * time.Millisecond)
@@ -57,7 +55,7 @@ func TestFlappingForAnHour(t *testing.T) {
 			}
 		}
 		perSecond := map[time.Time][]string{}
-		for _, l := range log.lines {
+		for _, l := range log.all() {
 			s := l.at.Truncate(time.Second)
 			perSecond[s] = append(perSecond[s], fmt.Sprint(l.level, " ", l.msg, l.pairs))
 		}
