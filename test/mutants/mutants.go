@@ -127,7 +127,7 @@ var All = []Mutant{
 	{
 		Name: "a suspension goes unnoticed", File: core + "core.go",
 		Old: "gap <= c.cfg.HeartbeatInterval+c.cfg.HeartbeatInterval/2 {", New: "gap >= 0 {",
-		By: "I7|I1",
+		By: "I7|I1|I9",
 	},
 	{
 		Name: "a new incarnation keeps the tokens", File: core + "handoff.go",
@@ -142,7 +142,7 @@ var All = []Mutant{
 	{
 		Name: "silence counts although the observer was cut off itself", File: core + "members.go",
 		Old: "\treturn max(m.seen, c.conn.since, c.lead.unheard)\n", New: "\treturn max(m.seen, c.lead.unheard)\n",
-		By: "I7|I1",
+		By: "I7|I1|I9",
 	},
 	{
 		Name: "silence counts although the own heartbeats fail", File: core + "members.go",

@@ -14,7 +14,8 @@ import (
 
 // TestQuorumIsLost: two of the three servers of a cluster are away for 30 s. No bucket
 // can be written; everybody goes on with what it has, or in the Exclusive mode stops
-// with its lease. All is well within ExitThreshold and 5 s, and nothing has moved.
+// with its lease. All is well ExitThreshold and some 5 s after the last of the buckets has
+// a leader again, which takes a busy machine a while, and nothing has moved.
 func TestQuorumIsLost(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
@@ -29,7 +30,7 @@ func TestQuorumIsLost(t *testing.T) {
 
 func loseQuorum(t *testing.T, mode parti.Ownership) {
 	t.Helper()
-	const parts, size, within = 30, 3, 10 * time.Second
+	const parts, size, within = 30, 3, 30 * time.Second
 	c := partitest.StartEmbeddedNATSCluster(t, 3)
 	src := source.NewStatic(fleettest.Numbered(parts))
 	had := map[*parti.Manager]string{}
