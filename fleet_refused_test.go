@@ -57,6 +57,12 @@ func (g *gauges) IncrementKVError(bucket string) {
 	g.failed[bucket]++
 }
 
+func (g *gauges) failures(bucket string) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.failed[bucket]
+}
+
 // ended fails unless degraded mode is over, after periods of these lengths to the
 // second.
 func (g *gauges) ended(t *testing.T, want ...time.Duration) {
@@ -167,8 +173,8 @@ func TestABucketFailsForEverybody(t *testing.T) {
 						t.Errorf("%s was alerted %v", w.WorkerID(), w.alerts)
 					}
 					w.mu.Unlock()
-					if gs[i].failed[kindOfBucket[c.bucket]] == 0 {
-						t.Errorf("%s counted failed operations %v", w.WorkerID(), gs[i].failed)
+					if gs[i].failures(kindOfBucket[c.bucket]) == 0 {
+						t.Errorf("%s counted no failed operations", w.WorkerID())
 					}
 				}
 				fail(t, srv, false)
